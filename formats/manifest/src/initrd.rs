@@ -1,0 +1,36 @@
+//! Section `initrd`: the chain of segments that the boot loader hands to the kernel.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::object::Object;
+
+/// The initrd of the installation medium.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Initrd {
+    /// The shape of this section.
+    pub format: u64,
+    /// Program and version that wrote it.
+    pub by: String,
+    /// The bytes that the boot loader loads: all segments, each padded to four bytes.
+    pub image: Object,
+    /// The segments in order: the base, then the deployment segment.
+    pub segments: Vec<Segment>,
+    /// Unpacked size of all segments in bytes.
+    pub unpacked_bytes: u64,
+    /// Kernel modules that the deployment segment brings, in load order.
+    pub modules: Vec<String>,
+    /// The id that ties this initrd to its medium: the chunk map's digest.
+    pub deploy_id: crate::object::Digest,
+}
+
+/// One cpio segment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// What it is: `base` or `deploy`.
+    pub name: String,
+    /// Its bytes, without padding.
+    pub object: Object,
+}

@@ -1,0 +1,53 @@
+//! What every section of the manifest has in common.
+
+use schemars::{JsonSchema, Schema};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Disk, Initrd, Media, Plan, Rootfs, Verdict};
+
+/// One section: the contribution of one stage.
+pub trait Section: Serialize + DeserializeOwned + JsonSchema {
+    /// The section's key in the manifest.
+    const NAME: &'static str;
+    /// The program that writes the section.
+    const STAGE: &'static str;
+    /// The version of the section's shape. Its changelog stands at the implementation.
+    const FORMAT: u64;
+}
+
+macro_rules! sections {
+    ($($section:ty, $name:literal, $stage:literal, $format:literal;)*) => {
+        $(impl Section for $section {
+            const NAME: &'static str = $name;
+            const STAGE: &'static str = $stage;
+            const FORMAT: u64 = $format;
+        })*
+
+        /// Name, writing stage and newest known format of every section, in the order of the stages.
+        pub(crate) const KNOWN: &[(&str, &str, u64)] = &[$(($name, $stage, $format)),*];
+
+        /// The JSON Schema of every section, by name, in the order of the stages.
+        pub fn schemas() -> Vec<(&'static str, Schema)> {
+            vec![$(($name, schemars::schema_for!($section))),*]
+        }
+
+        /// Reads `value` as the section `name`, only to see whether it may be read so.
+        pub(crate) fn check(name: &str, value: &serde_json::Value) -> Option<serde_json::Error> {
+            match name {
+                $($name => serde_json::from_value::<$section>(value.clone()).err(),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+// Format changelog. 1: the first shape of each.
+sections! {
+    Plan,    "plan",    "desc-parse",      1;
+    Rootfs,  "rootfs",  "rootfs-assemble", 1;
+    Disk,    "disk",    "raw-image",       1;
+    Initrd,  "initrd",  "initrd-inject",   1;
+    Media,   "media",   "iso-pack",        1;
+    Verdict, "verdict", "ram-check",       1;
+}
