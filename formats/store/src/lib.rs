@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The store: immutable objects named by their bytes, and the index of finished work.
+//!
+//! ```text
+//! $RAMFORGE_STORE (default $XDG_CACHE_HOME/ramforge, else ~/.cache/ramforge)
+//! ├── CACHEDIR.TAG
+//! ├── store.json                 version and hash of the layout
+//! ├── objects/ab/cdef…           immutable, 0444, named by the BLAKE3 of the bytes
+//! ├── actions/ab/cdef…           stage key → the section that stage produced
+//! ├── refs/NAME                  roots for garbage collection
+//! ├── tmp/                       same file system; what a crash leaves here is swept
+//! └── journal/RUN.jsonl          one file per run, append only
+//! ```
+//!
+//! An object is written to `tmp/` while it is hashed, then renamed; a target that exists is success. So
+//! any process may die at any instruction, and several may share one store at once. [`Store::sync`]
+//! flushes them all at once before a stage's section refers to them; an object that a power cut left
+//! shorter than its reference says counts as absent.
+//!
+//! Two formats are made of objects: a [`tree`] (a root file system as a listing) and a
+//! [`chunk_map`] (a disk image as compressed chunks).
+//!
+//! *Not here:* garbage collection and remote stores. The interface of a store is has, get and put
+//! of objects and actions; whatever offers those can stand in for it.
+
+pub mod chunk_map;
+mod error;
+mod layout;
+mod objects;
+mod scratch;
+pub mod tree;
+
+pub use error::{Error, Result};
+pub use layout::{LAYOUT_VERSION, Store};
+pub use objects::ObjectWriter;
+pub use scratch::Scratch;

@@ -1,0 +1,85 @@
+//! The state of a run as a fold over its events.
+
+use manifest::Digest;
+
+use crate::event::{Event, Line};
+
+/// What is known of one run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunState {
+    /// The stages in the order they began.
+    pub stages: Vec<StageState>,
+    /// Exit code of the run, once it ended.
+    pub code: Option<u8>,
+    /// All warnings, as `stage: text`.
+    pub warnings: Vec<String>,
+}
+
+/// What is known of one stage of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageState {
+    /// The stage.
+    pub stage: String,
+    /// Its key.
+    pub key: Digest,
+    /// Whether its work was found done.
+    pub cached: bool,
+    /// Wall time in milliseconds, once it is done.
+    pub milliseconds: Option<u64>,
+    /// Peak memory in KiB, once it is done.
+    pub peak_kib: Option<u64>,
+    /// The message, where it failed.
+    pub failure: Option<String>,
+}
+
+/// Folds the lines of one journal.
+pub fn fold(lines: &[Line]) -> RunState {
+    lines.iter().fold(RunState::default(), |mut state, line| {
+        state.apply(&line.event);
+        state
+    })
+}
+
+impl RunState {
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::StageStarted { stage, key, .. } => self.stages.push(StageState {
+                stage: stage.clone(),
+                key: *key,
+                cached: false,
+                milliseconds: None,
+                peak_kib: None,
+                failure: None,
+            }),
+            Event::CacheHit {
+                stage, part: None, ..
+            } => {
+                self.with(stage, |s| s.cached = true);
+            }
+            Event::StageFinished {
+                stage,
+                milliseconds,
+                peak_kib,
+                ..
+            } => self.with(stage, |s| {
+                s.milliseconds = Some(*milliseconds);
+                s.peak_kib = Some(*peak_kib);
+            }),
+            Event::StageFailed { stage, message, .. } => {
+                self.with(stage, |s| s.failure = Some(message.clone()));
+            }
+            Event::Interrupted { stage } => {
+                self.with(stage, |s| s.failure = Some("interrupted".to_owned()));
+            }
+            Event::Warning { stage, text } => self.warnings.push(format!("{stage}: {text}")),
+            Event::RunFinished { code } => self.code = Some(*code),
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, stage: &str, change: impl FnOnce(&mut StageState)) {
+        if let Some(state) = self.stages.iter_mut().rev().find(|s| s.stage == stage) {
+            change(state);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The directory of a store: where things are, and what makes it one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use manifest::{Digest, Object, StageKey, to_canonical};
+use serde_json::{Value, json};
+
+use crate::error::{At, Error, Result};
+use crate::objects::write_whole;
+
+/// The version of the layout. Changelog. 1: the first.
+pub const LAYOUT_VERSION: u64 = 1;
+
+/// What is hashed into `store.json`, so that two layouts of one version cannot be mixed up.
+const LAYOUT: &str = "objects/xx/rest actions/xx/rest refs/name tmp/any journal/run.jsonl";
+
+/// The cache directory convention's signature, so that backups leave the store out.
+const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory holds Ramforge's store. It can be made again.\n";
+
+/// A store on a local file system. Cheap to clone; holds no open file.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store that the environment names, and makes it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoPlace`] without any of the three variables, otherwise as [`Store::open`].
+    pub fn open_default() -> Result<Self> {
+        let set = |name| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
+        let root = set("RAMFORGE_STORE")
+            .or_else(|| set("XDG_CACHE_HOME").map(|d| d.join("ramforge")))
+            .or_else(|| set("HOME").map(|d| d.join(".cache/ramforge")))
+            .ok_or(Error::NoPlace)?;
+        Self::open(&root)
+    }
+
+    /// Opens the store at `root`, and makes it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NewerLayout`], or [`Error::Damaged`] where `store.json` is not readable.
+    pub fn open(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).at(root)?;
+        let store = Self { root };
+        match fs::read(store.root.join("store.json")) {
+            Ok(bytes) => store.check_layout(&bytes)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => store.create()?,
+            Err(e) => return Err(e).at(&store.root.join("store.json")),
+        }
+        Ok(store)
+    }
+
+    /// The directory of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the journals lie.
+    pub fn journal_dir(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Where unfinished things lie.
+    pub(crate) fn tmp_dir(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Where an object lies, whether or not it is there.
+    pub fn object_path(&self, object: &Object) -> PathBuf {
+        self.root.join("objects").join(fan_out(&object.blake3))
+    }
+
+    fn action_path(&self, key: &StageKey) -> PathBuf {
+        self.root.join("actions").join(fan_out(key.digest()))
+    }
+
+    fn create(&self) -> Result<()> {
+        for name in ["objects", "actions", "refs", "tmp", "journal"] {
+            let dir = self.root.join(name);
+            fs::create_dir_all(&dir).at(&dir)?;
+        }
+        write_whole(
+            self,
+            &self.root.join("CACHEDIR.TAG"),
+            CACHEDIR_TAG.as_bytes(),
+        )?;
+        let layout = json!({"version": LAYOUT_VERSION, "layout": Digest::of(LAYOUT.as_bytes())});
+        let text = to_canonical(&layout)? + "\n";
+        write_whole(self, &self.root.join("store.json"), text.as_bytes())
+    }
+
+    fn check_layout(&self, bytes: &[u8]) -> Result<()> {
+        let found = serde_json::from_slice::<Value>(bytes)
+            .ok()
+            .and_then(|v| v.get("version").and_then(Value::as_u64));
+        match found {
+            Some(LAYOUT_VERSION) => Ok(()),
+            Some(found) => Err(Error::NewerLayout {
+                path: self.root.clone(),
+                found,
+                known: LAYOUT_VERSION,
+            }),
+            None => Err(Error::Damaged {
+                path: self.root.join("store.json"),
+                fact: "expected an object with the layout's version".to_owned(),
+            }),
+        }
+    }
+
+    /// What was recorded under `key`; `None` where nothing was, or only rubbish is left of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the entry exists and cannot be read.
+    pub fn action(&self, key: &StageKey) -> Result<Option<Value>> {
+        let path = self.action_path(key);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at(&path),
+        }
+    }
+
+    /// Records the outcome of the work that `key` names; replaces what was there.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Manifest`] where the value is not canonical.
+    pub fn record_action(&self, key: &StageKey, value: &Value) -> Result<()> {
+        let path = self.action_path(key);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).at(dir)?;
+        }
+        write_whole(self, &path, to_canonical(value)?.as_bytes())
+    }
+
+    /// Makes everything that was stored so far survive a power cut: one flush of the file system instead
+    /// of one for each of ten thousand objects. Comes before anything durable refers to them.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: late write errors show here.
+    pub fn sync(&self) -> Result<()> {
+        let dir = fs::File::open(&self.root).at(&self.root)?;
+        rustix::fs::syncfs(&dir)
+            .map_err(std::io::Error::from)
+            .at(&self.root)
+    }
+
+    /// Points the root `name` at an object, so that garbage collection keeps what it leads to.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_ref(&self, name: &str, object: &Object) -> Result<()> {
+        let file = name.replace('/', "-");
+        let text = to_canonical(object)? + "\n";
+        write_whole(self, &self.root.join("refs").join(file), text.as_bytes())
+    }
+}
+
+/// `ab/cdef…`: 256 directories keep each one small.
+fn fan_out(digest: &Digest) -> PathBuf {
+    let hex = digest.to_string();
+    Path::new(&hex[..2]).join(&hex[2..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manifest::stage_key;
+
+    #[test]
+    fn an_action_is_found_again_and_rubbish_counts_as_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = stage_key("test", &1).unwrap();
+        assert_eq!(store.action(&key).unwrap(), None);
+        store.record_action(&key, &json!({"a": 1})).unwrap();
+        assert_eq!(store.action(&key).unwrap(), Some(json!({"a": 1})));
+        fs::write(store.action_path(&key), b"{\"a\"").unwrap();
+        assert_eq!(store.action(&key).unwrap(), None);
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_with_advice() {
+        let dir = tempfile::tempdir().unwrap();
+        Store::open(dir.path()).unwrap();
+        fs::write(dir.path().join("store.json"), b"{\"version\":7}").unwrap();
+        let error = Store::open(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("layout 7") && error.contains("RAMFORGE_STORE"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Objects: written once, read often.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use manifest::{Digest, Object};
+use tempfile::NamedTempFile;
+
+use crate::error::{At, Error, Result};
+use crate::layout::Store;
+
+/// Objects are read-only: their name is their content.
+const OBJECT_MODE: u32 = 0o444;
+/// Buffer for copies in bytes.
+const COPY_BUFFER: usize = 1 << 18;
+
+impl Store {
+    /// Whether the object is here with its full length. Its bytes are not read.
+    pub fn has(&self, object: &Object) -> bool {
+        fs::metadata(self.object_path(object)).is_ok_and(|m| m.len() == object.size)
+    }
+
+    /// Stores `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put(&self, bytes: &[u8]) -> Result<Object> {
+        let object = Object::of(bytes);
+        if self.has(&object) {
+            return Ok(object);
+        }
+        let mut writer = self.writer()?;
+        writer.write_all(bytes).at(&self.tmp_dir())?;
+        writer.finish()
+    }
+
+    /// Stores everything that `reader` gives. Constant memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`], with the store's path where the store failed or `reader` did.
+    pub fn put_reader(&self, reader: &mut dyn Read) -> Result<Object> {
+        let mut writer = self.writer()?;
+        let mut buffer = vec![0; COPY_BUFFER];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return writer.finish(),
+                Ok(n) => writer.write_all(&buffer[..n]).at(&self.tmp_dir())?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e).at(&self.tmp_dir()),
+            }
+        }
+    }
+
+    /// An object to be written piece by piece.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn writer(&self) -> Result<ObjectWriter> {
+        let tmp = self.tmp_dir();
+        let file = tempfile::Builder::new()
+            .prefix("object-")
+            .tempfile_in(&tmp)
+            .at(&tmp)?;
+        Ok(ObjectWriter {
+            store: self.clone(),
+            file,
+            hasher: blake3::Hasher::new(),
+            size: 0,
+        })
+    }
+
+    /// Reads a whole object and checks its digest: for small ones.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Damaged`] where it is not what its name says.
+    pub fn get(&self, object: &Object) -> Result<Vec<u8>> {
+        let path = self.object_path(object);
+        let bytes = fs::read(&path).at(&path)?;
+        if Object::of(&bytes) != *object {
+            return Err(Error::Damaged {
+                path,
+                fact: "its bytes do not match its name".to_owned(),
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// Opens an object for reading. Its length is checked, its digest is the reader's affair.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Damaged`] where its length is wrong.
+    pub fn open_object(&self, object: &Object) -> Result<File> {
+        let path = self.object_path(object);
+        let file = File::open(&path).at(&path)?;
+        let length = file.metadata().at(&path)?.len();
+        if length != object.size {
+            let fact = format!("it has {length} bytes, expected {}", object.size);
+            return Err(Error::Damaged { path, fact });
+        }
+        Ok(file)
+    }
+
+    /// Moves a finished file of `tmp/` to its name.
+    fn publish(&self, file: NamedTempFile, object: Object) -> Result<Object> {
+        let path = self.object_path(&object);
+        if self.has(&object) {
+            return Ok(object);
+        }
+        let dir = path.parent().unwrap_or(&path);
+        fs::create_dir_all(dir).at(dir)?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(OBJECT_MODE))
+            .at(file.path())?;
+        file.persist(&path).map_err(|e| e.error).at(&path)?;
+        Ok(object)
+    }
+}
+
+/// An object in the making: hashed while it is written, gone when dropped before [`finish`].
+///
+/// [`finish`]: ObjectWriter::finish
+#[derive(Debug)]
+pub struct ObjectWriter {
+    store: Store,
+    file: NamedTempFile,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl ObjectWriter {
+    /// Makes the object visible under its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self) -> Result<Object> {
+        let blake3 = Digest::from(self.hasher.finalize());
+        self.store.publish(
+            self.file,
+            Object {
+                blake3,
+                size: self.size,
+            },
+        )
+    }
+}
+
+impl Write for ObjectWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.as_file_mut().write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+/// Writes a small file that may be replaced: whole or not at all.
+pub(crate) fn write_whole(store: &Store, path: &Path, bytes: &[u8]) -> Result<()> {
+    let tmp = store.tmp_dir();
+    let mut file = tempfile::Builder::new()
+        .prefix("whole-")
+        .tempfile_in(&tmp)
+        .at(&tmp)?;
+    file.write_all(bytes).at(file.path())?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o644))
+        .at(file.path())?;
+    file.persist(path).map_err(|e| e.error).at(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn an_object_is_read_back_and_cannot_be_written() {
+        let (_dir, store) = store();
+        let object = store.put(b"content").unwrap();
+        assert_eq!(store.get(&object).unwrap(), b"content");
+        assert_eq!(store.put_reader(&mut &b"content"[..]).unwrap(), object);
+        let mode = fs::metadata(store.object_path(&object))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o444);
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_leaves_nothing() {
+        let (_dir, store) = store();
+        let mut writer = store.writer().unwrap();
+        writer.write_all(b"half").unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(store.tmp_dir()).unwrap().count(), 0);
+        assert!(!store.has(&Object::of(b"half")));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let (_dir, store) = store();
+        let object = store.put(b"content").unwrap();
+        let path = store.object_path(&object);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        fs::write(&path, b"c0ntent").unwrap();
+        assert!(matches!(store.get(&object), Err(Error::Damaged { .. })));
+        fs::write(&path, b"short").unwrap();
+        assert!(!store.has(&object));
+        assert!(matches!(
+            store.open_object(&object),
+            Err(Error::Damaged { .. })
+        ));
+    }
+}
