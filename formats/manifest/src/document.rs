@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::canonical::to_canonical;
 use crate::error::{Error, Result};
+use crate::plan::{Origin, Plan};
 use crate::section::{KNOWN, Section, check};
 
 /// The version of the manifest as a whole. Changelog. 1: the first.
@@ -90,6 +91,12 @@ impl Manifest {
                 },
             }
         })
+    }
+
+    /// Where the value at `pointer` of the plan stands in the description.
+    pub fn plan_origin(&self, pointer: &str) -> Option<Origin> {
+        let origin = self.fields.get(Plan::NAME)?.get("origins")?.get(pointer)?;
+        serde_json::from_value(origin.clone()).ok()
     }
 
     /// Adds or replaces one section.

@@ -1,0 +1,66 @@
+//! Ctrl-C, SIGTERM and SIGHUP: stop within a second, leave nothing running.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Process group of the outside program that runs now; 0: none.
+static CHILD: AtomicI32 = AtomicI32::new(0);
+/// How long the stage may take to notice by itself.
+const GRACE: Duration = Duration::from_millis(600);
+
+/// Whether a signal has asked for the end. A long loop looks at it and returns the error.
+///
+/// # Errors
+/// Exit code 130.
+pub fn interrupted() -> Result<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        Err(Error::interrupted())
+    } else {
+        Ok(())
+    }
+}
+
+/// What is still to be said when a stage is ended in the middle.
+static LAST_WORDS: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+/// Listens for signals. A stage that does not notice in time is ended after its last words.
+pub(crate) fn listen() {
+    // A second handler in one process is the only failure, and the first one serves as well.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        kill_child();
+        std::thread::sleep(GRACE);
+        kill_child();
+        let words = LAST_WORDS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(words) = words {
+            words();
+        }
+        std::process::exit(Exit::Interrupted as i32);
+    });
+}
+
+/// Sets the last words.
+pub(crate) fn on_interrupt(words: impl FnOnce() + Send + 'static) {
+    *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(words));
+}
+
+/// Names the process group to be killed with us; `None` when it has ended.
+pub(crate) fn guard_child(group: Option<i32>) {
+    CHILD.store(group.unwrap_or(0), Ordering::Relaxed);
+}
+
+fn kill_child() {
+    if let Some(group) = rustix::process::Pid::from_raw(CHILD.load(Ordering::Relaxed)) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}

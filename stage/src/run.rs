@@ -1,0 +1,352 @@
+//! The life of a stage, from its arguments to its exit code.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use ::journal::Event;
+use clap::{Args, Command};
+use manifest::{Manifest, Plan, Section, StageKey, stage_key, to_canonical};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::context::{Context, objects_present};
+use crate::error::{At, Error, Result};
+use crate::exit::Exit;
+use crate::interrupt;
+use crate::journal::cut;
+use crate::tool::{Tool, identities, locate};
+
+/// The options of a stage without options.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct Nothing {}
+
+/// What a stage says of itself. `O` are its options, `I` what it reads, `S` what it adds.
+#[derive(Debug)]
+pub struct Stage<O, I, S> {
+    name: &'static str,
+    about: &'static str,
+    program: &'static str,
+    version: u32,
+    tools: fn(&O) -> Vec<Tool>,
+    identity: fn(&O, &I) -> Result<Value>,
+    judge: fn(&S) -> bool,
+}
+
+impl<O, I, S> Stage<O, I, S> {
+    /// A stage without outside programs. `version` is the stage version: it changes, with a changelog
+    /// on its constant, whenever the same input would give other bytes.
+    pub fn new(
+        name: &'static str,
+        program: &'static str,
+        version: u32,
+        about: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            about,
+            program,
+            version,
+            tools: |_| Vec::new(),
+            identity: |_, _| Ok(Value::Null),
+            judge: |_| true,
+        }
+    }
+
+    /// Names the outside programs; they must be there before work begins, and they enter the key.
+    #[must_use]
+    pub fn tools(mut self, tools: fn(&O) -> Vec<Tool>) -> Self {
+        self.tools = tools;
+        self
+    }
+
+    /// Names what else shapes the output: files of the host that the stage reads. Enters the key.
+    #[must_use]
+    pub fn identity(mut self, identity: fn(&O, &I) -> Result<Value>) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// Decides whether a finished section means exit code 4.
+    #[must_use]
+    pub fn judge(mut self, judge: fn(&S) -> bool) -> Self {
+        self.judge = judge;
+        self
+    }
+}
+
+/// Runs a stage that reads a manifest and adds a section.
+pub fn main<O, I, S>(stage: Stage<O, I, S>, verb: fn(&mut Context, &O, I) -> Result<S>) -> ExitCode
+where
+    O: Args + Serialize,
+    I: Serialize + DeserializeOwned,
+    S: Section,
+{
+    let (options, matches) = match arguments::<O>(stage.name, stage.about, stage.program, true) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    interrupt::listen();
+    finish(stage.name, run(&stage, &options, matches, verb))
+}
+
+/// Runs the first stage, which reads no manifest.
+pub fn source<O>(stage: Stage<O, (), Plan>, verb: fn(&mut Context, &O) -> Result<Plan>) -> ExitCode
+where
+    O: Args + Serialize,
+{
+    let (options, _) = match arguments::<O>(stage.name, stage.about, stage.program, false) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    interrupt::listen();
+    finish(stage.name, run_source(&stage, &options, verb))
+}
+
+/// Reads the command line. Usage errors, `--help` and `--version` end here.
+fn arguments<O: Args>(
+    name: &'static str,
+    about: &'static str,
+    program: &'static str,
+    reads: bool,
+) -> std::result::Result<(O, Option<PathBuf>), ExitCode> {
+    let mut command = Command::new(name)
+        .about(about)
+        .version(program)
+        .max_term_width(100);
+    if reads {
+        command = command.arg(
+            clap::Arg::new("manifest")
+                .long("manifest")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Read the manifest from FILE instead of stdin"),
+        );
+    }
+    let command = O::augment_args(command).after_help(
+        "The manifest goes to stdout, everything for people to stderr.\n\
+         Exit codes: 0 done, 1 failed, 2 usage, 3 manifest or description refused, 4 negative verdict,\n\
+         5 a privilege or host program is missing, 6 the store is damaged, 130 interrupted.",
+    );
+    let parsed = command.try_get_matches().and_then(|matches| {
+        let manifest = if reads {
+            matches.get_one::<PathBuf>("manifest").cloned()
+        } else {
+            None
+        };
+        Ok((O::from_arg_matches(&matches)?, manifest))
+    });
+    parsed.map_err(|error| {
+        // A closed stdout is no failure of --help.
+        let _ = error.print();
+        if error.use_stderr() {
+            Exit::Usage.into()
+        } else {
+            Exit::Done.into()
+        }
+    })
+}
+
+fn finish(name: &str, done: Result<Exit>) -> ExitCode {
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            if !silenced(&error) {
+                let _ = writeln!(std::io::stderr().lock(), "{name}: error: {error}");
+            }
+            error.exit().into()
+        }
+    }
+}
+
+/// In a pipeline the stage that failed has said why; those behind it, which get nothing, keep quiet.
+fn silenced(error: &Error) -> bool {
+    let in_pipeline = std::env::var_os("RAMFORGE_PIPELINE").is_some();
+    in_pipeline && (error.to_string() == manifest::Error::Empty.to_string())
+}
+
+fn run<O, I, S>(
+    stage: &Stage<O, I, S>,
+    options: &O,
+    file: Option<PathBuf>,
+    verb: fn(&mut Context, &O, I) -> Result<S>,
+) -> Result<Exit>
+where
+    O: Args + Serialize,
+    I: Serialize + DeserializeOwned,
+    S: Section,
+{
+    let manifest = Manifest::parse(&read_manifest(file)?)?;
+    let input: I = manifest.project()?;
+    let tools = locate(&(stage.tools)(options))?;
+    let facts = json!({
+        "stage": stage.name,
+        "version": stage.version,
+        "options": options,
+        "input": &input,
+        "tools": identities(&tools),
+        "identity": (stage.identity)(options, &input)?,
+    });
+    let key = stage_key(stage.name, &facts)?;
+    let mut cx = Context::new(stage.name, manifest, tools)?;
+    let work = |cx: &mut Context| verb(cx, options, input);
+    let section = in_journal(&mut cx, stage.program, key, &facts, work)?;
+    cx.manifest.set(&section)?;
+    write_manifest(&cx.manifest)?;
+    Ok(if (stage.judge)(&section) {
+        Exit::Done
+    } else {
+        Exit::Negative
+    })
+}
+
+fn run_source<O>(
+    stage: &Stage<O, (), Plan>,
+    options: &O,
+    verb: fn(&mut Context, &O) -> Result<Plan>,
+) -> Result<Exit>
+where
+    O: Args + Serialize,
+{
+    let tools = locate(&(stage.tools)(options))?;
+    let mut cx = Context::new(stage.name, Manifest::default(), tools)?;
+    // Parsing takes milliseconds, so the description itself is read every time and nothing is cached.
+    let plan = verb(&mut cx, options)?;
+    cx.manifest.set(&plan)?;
+    write_manifest(&cx.manifest)?;
+    Ok(Exit::Done)
+}
+
+/// Gives the section of `key`: from the store, or by `work`. Every way it can end is in the journal.
+fn in_journal<S: Section>(
+    cx: &mut Context,
+    program: &str,
+    key: StageKey,
+    facts: &Value,
+    work: impl FnOnce(&mut Context) -> Result<S>,
+) -> Result<S> {
+    let begin = Instant::now();
+    let stage = cx.name.to_owned();
+    let facts = cx.store.put(to_canonical(facts)?.as_bytes())?;
+    let (version, digest) = (program.to_owned(), *key.digest());
+    cx.journal(Event::StageStarted {
+        stage: stage.clone(),
+        version,
+        key: digest,
+        facts,
+    })?;
+    last_words(cx);
+    let recorded = cx
+        .store
+        .action(&key)?
+        .filter(|v| objects_present(&cx.store, v));
+    let section = match recorded.and_then(|v| serde_json::from_value(v).ok()) {
+        Some(section) => {
+            cx.journal(Event::CacheHit {
+                stage: stage.clone(),
+                key: digest,
+                part: None,
+            })?;
+            cx.say("nothing to do, the result is in the store");
+            section
+        }
+        None => work_and_record(cx, key, work)?,
+    };
+    let value = serde_json::to_value(&section).map_err(|e| Error::failed(e.to_string()))?;
+    let section_object = cx.store.put(to_canonical(&value)?.as_bytes())?;
+    let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let peak_kib = peak_kib();
+    cx.journal(Event::StageFinished {
+        stage,
+        key: digest,
+        section: section_object,
+        milliseconds,
+        peak_kib,
+    })?;
+    Ok(section)
+}
+
+fn work_and_record<S: Section>(
+    cx: &mut Context,
+    key: StageKey,
+    work: impl FnOnce(&mut Context) -> Result<S>,
+) -> Result<S> {
+    let begin = Instant::now();
+    let done = work(cx).and_then(|section| {
+        interrupt::interrupted()?;
+        let value = serde_json::to_value(&section).map_err(|e| Error::failed(e.to_string()))?;
+        cx.store.sync()?;
+        cx.store.record_action(&key, &value)?;
+        Ok(section)
+    });
+    let stage = cx.name.to_owned();
+    match &done {
+        Ok(_) => cx.say(&format!("done in {:.1} s", begin.elapsed().as_secs_f64())),
+        Err(e) if e.exit() == Exit::Interrupted => cx.journal(Event::Interrupted { stage })?,
+        Err(e) => {
+            let (code, message) = (e.exit() as u8, cut(&e.to_string()));
+            // The disk may be full: then the message on stderr must do.
+            let _ = cx.journal(Event::StageFailed {
+                stage,
+                code,
+                message,
+            });
+        }
+    }
+    done
+}
+
+/// From here on a signal leaves a line in the journal, even if the verb does not notice it in time.
+fn last_words(cx: &Context) {
+    let (log, stage) = (cx.log.clone(), cx.name.to_owned());
+    interrupt::on_interrupt(move || {
+        let _ = log.append(Event::Interrupted {
+            stage: stage.clone(),
+        });
+    });
+}
+
+fn read_manifest(file: Option<PathBuf>) -> Result<String> {
+    if let Some(path) = file {
+        return std::fs::read_to_string(&path).at(&path);
+    }
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        return Err(Error::new(Exit::Usage, "no manifest on stdin").advice(
+            "pipe the output of the stage before into this one, or name it with --manifest FILE",
+        ));
+    }
+    let mut bytes = Vec::new();
+    stdin
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::failed(format!("stdin: {e}")))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::refused(format!(
+            "manifest: byte {at} is not UTF-8; expected one JSON object"
+        ))
+    })
+}
+
+fn write_manifest(manifest: &Manifest) -> Result<()> {
+    let line = manifest.to_line()? + "\n";
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        // The section is in the store; a reader that went away has no need of the rest.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|e| Error::failed(format!("stdout: {e}"))),
+    }
+}
+
+/// Highest resident size of this process so far in KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
