@@ -151,6 +151,11 @@ impl<'a> Command<'a> {
         }
     }
 
+    /// BLAKE3 of the program's file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

@@ -1,0 +1,124 @@
+//! Core images.
+
+use manifest::{Digest, Object};
+use serde::Serialize;
+use stage::{At, Context, Result, Tool};
+
+use crate::modules::{Modules, Platform};
+
+/// The program that links core images.
+pub const TOOL: Tool = Tool {
+    name: "grub-mkimage",
+    package: "grub-common",
+};
+
+/// Modules of every core image: file systems, partition tables, menu, terminals, loader.
+const COMMON: &[&str] = &[
+    "part_gpt",
+    "part_msdos",
+    "ext2",
+    "fat",
+    "iso9660",
+    "search",
+    "search_fs_uuid",
+    "search_fs_file",
+    "search_label",
+    "normal",
+    "configfile",
+    "linux",
+    "serial",
+    "terminal",
+    "echo",
+    "test",
+    "true",
+    "sleep",
+    "minicmd",
+    "ls",
+    "cat",
+    "reboot",
+    "halt",
+    "gzio",
+    "all_video",
+    "gfxterm",
+    "font",
+    "loopback",
+    "regexp",
+    "probe",
+];
+
+/// Modules that only one platform has or needs.
+fn own_modules(platform: Platform) -> &'static [&'static str] {
+    match platform {
+        Platform::Bios => &["biosdisk"],
+        Platform::Efi => &["efi_gop", "efi_uga", "efifwsetup"],
+    }
+}
+
+/// Which image is wanted.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub enum Core {
+    /// For the BIOS boot partition of a disk: `i386-pc`.
+    BiosDisk,
+    /// For El Torito: `i386-pc-eltorito`.
+    BiosCd,
+    /// An EFI application: `x86_64-efi`.
+    Efi,
+}
+
+impl Core {
+    fn format(self) -> &'static str {
+        match self {
+            Self::BiosDisk => "i386-pc",
+            Self::BiosCd => "i386-pc-eltorito",
+            Self::Efi => "x86_64-efi",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Facts<'a> {
+    core: Core,
+    modules: Digest,
+    names: Vec<&'static str>,
+    config: &'a str,
+    tool: Digest,
+}
+
+/// Links a core image whose first act is `config`.
+///
+/// # Errors
+/// Exit code 1 where `grub-mkimage` fails.
+pub fn build(cx: &Context, core: Core, modules: &Modules, config: &str) -> Result<Vec<u8>> {
+    let names: Vec<_> = COMMON
+        .iter()
+        .chain(own_modules(modules.platform))
+        .copied()
+        .collect();
+    let tool = cx.tool(TOOL.name)?.digest();
+    let facts = Facts {
+        core,
+        modules: modules.digest,
+        names: names.clone(),
+        config,
+        tool,
+    };
+    let part = format!("grub-{}", core.format());
+    let image: Object = cx.cached(&part, &facts, || {
+        let scratch = cx.store().scratch()?;
+        let first = scratch.path().join("first.cfg");
+        std::fs::write(&first, config).at(&first)?;
+        let out = scratch.path().join("core");
+        cx.tool(TOOL.name)?
+            .args(["-O", core.format(), "-p", "/boot/grub", "-d"])
+            .arg(&modules.dir)
+            .arg("-c")
+            .arg(&first)
+            .arg("-o")
+            .arg(&out)
+            .args(names)
+            .run()?;
+        let bytes = std::fs::read(&out).at(&out)?;
+        Ok(cx.store().put(&bytes)?)
+    })?;
+    Ok(cx.store().get(&image)?)
+}
