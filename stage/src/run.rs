@@ -178,9 +178,10 @@ where
     I: Serialize + DeserializeOwned,
     S: Section,
 {
+    // Before the wait for stdin: in a pipeline a missing program shows at once, not after the first stages.
+    let tools = locate(&(stage.tools)(options))?;
     let manifest = Manifest::parse(&read_manifest(file)?)?;
     let input: I = manifest.project()?;
-    let tools = locate(&(stage.tools)(options))?;
     let facts = json!({
         "stage": stage.name,
         "version": stage.version,

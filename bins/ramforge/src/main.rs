@@ -1,2 +1,60 @@
-//! Placeholder.
-fn main() {}
+//! The tool of the store and the journal: for people, for `pipeline.sh`, and for stages written in shell.
+//!
+//! stdout carries the answer, stderr what people should know. Exit codes are those of the stages.
+
+mod arguments;
+mod export;
+mod inspect;
+mod objects;
+mod run;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use stage::Exit;
+
+use crate::arguments::{Arguments, Verb};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed stdout is no failure of --help.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    match run(arguments.verb) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "ramforge: error: {error}");
+            error.exit().into()
+        }
+    }
+}
+
+fn run(verb: Verb) -> stage::Result<()> {
+    let store = store::Store::open_default()?;
+    match verb {
+        Verb::Put { file } => objects::put(&store, file.as_deref()),
+        Verb::Get { object, output } => objects::get(&store, &object, output.as_deref()),
+        Verb::Verify { repair } => objects::verify(&store, repair),
+        Verb::StoreStats => objects::stats(&store),
+        Verb::Export { manifest, output } => export::export(&store, manifest.as_deref(), &output),
+        Verb::StartRun { arguments } => run::start(&store, arguments),
+        Verb::FinishRun { code } => run::finish(&store, code),
+        Verb::Event { stage, name, data } => run::event(&store, stage, name, &data),
+        Verb::Report { run } => inspect::report(&store, run.as_deref()),
+        Verb::Why { stage } => inspect::why(&store, &stage),
+    }
+}
+
+/// Prints one line; a reader that went away is no failure.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,123 @@
+//! Objects by hand.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use manifest::{Digest, Object, to_canonical};
+use stage::{At, Error, Exit, Result};
+use store::Store;
+use walkdir::WalkDir;
+
+use crate::print;
+
+pub(crate) fn put(store: &Store, file: Option<&Path>) -> Result<()> {
+    let object = match file {
+        Some(path) => store.put_reader(&mut File::open(path).at(path)?)?,
+        None => store.put_reader(&mut io::stdin().lock())?,
+    };
+    store.sync()?;
+    print(&to_canonical(&object)?);
+    Ok(())
+}
+
+pub(crate) fn get(store: &Store, name: &str, output: Option<&Path>) -> Result<()> {
+    let object = find(store, name)?;
+    let path = store.object_path(&object);
+    if hash(&path)? != object.blake3 {
+        return Err(Error::damaged(format!(
+            "{}: its bytes do not match its name",
+            path.display()
+        ))
+        .advice("ramforge verify --repair removes it, and the next run makes it again"));
+    }
+    let mut from = File::open(&path).at(&path)?;
+    match output {
+        Some(to) => io::copy(&mut from, &mut File::create(to).at(to)?)
+            .map(drop)
+            .at(to),
+        None => match io::copy(&mut from, &mut io::stdout().lock()) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::failed(format!("stdout: {e}")))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+/// An object by its digest or its whole reference.
+fn find(store: &Store, name: &str) -> Result<Object> {
+    let usage = |fact: String| {
+        Error::new(Exit::Usage, fact)
+            .advice("give 64 hexadecimal digits, or {\"blake3\":\"…\",\"size\":N}")
+    };
+    if name.starts_with('{') {
+        return serde_json::from_str(name).map_err(|e| usage(format!("{name}: {e}")));
+    }
+    let blake3: Digest = name.parse().map_err(usage)?;
+    let path = store.object_path(&Object { blake3, size: 0 });
+    let size = fs::metadata(&path).at(&path)?.len();
+    Ok(Object { blake3, size })
+}
+
+fn hash(path: &Path) -> Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path).at(path)?).at(path)?;
+    Ok(hasher.finalize().into())
+}
+
+pub(crate) fn verify(store: &Store, repair: bool) -> Result<()> {
+    let (mut checked, mut damaged) = (0_u64, 0_u64);
+    for path in files(&store.root().join("objects")) {
+        checked += 1;
+        if hash(&path)?.to_string() == name_of(&path) {
+            continue;
+        }
+        damaged += 1;
+        print(&format!("damaged: {}", path.display()));
+        if repair {
+            fs::remove_file(&path).at(&path)?;
+        }
+    }
+    print(&format!("{checked} objects read, {damaged} damaged"));
+    match (damaged, repair) {
+        (0, _) => Ok(()),
+        (_, true) => {
+            print("the damaged ones were removed; the next run makes again what it needs");
+            Ok(())
+        }
+        (n, false) => Err(
+            Error::damaged(format!("{n} objects do not match their names"))
+                .advice("ramforge verify --repair removes them, and the next run makes them again"),
+        ),
+    }
+}
+
+pub(crate) fn stats(store: &Store) -> Result<()> {
+    for kind in ["objects", "actions", "journal"] {
+        let sizes =
+            files(&store.root().join(kind)).filter_map(|p| Some(fs::metadata(p).ok()?.len()));
+        let (count, bytes) = sizes.fold((0_u64, 0_u64), |(n, sum), size| (n + 1, sum + size));
+        print(&format!(
+            "{kind:8} {count:8}  {:10.1} MiB",
+            bytes as f64 / f64::from(1 << 20)
+        ));
+    }
+    Ok(())
+}
+
+fn files(dir: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+    let entries = WalkDir::new(dir).sort_by_file_name().into_iter();
+    entries.filter_map(|e| {
+        e.ok()
+            .filter(|e| e.file_type().is_file())
+            .map(walkdir::DirEntry::into_path)
+    })
+}
+
+/// `…/ab/cdef…` → `abcdef…`.
+fn name_of(path: &Path) -> String {
+    let mut parts = path.iter().rev().filter_map(|p| p.to_str());
+    let rest = parts.next().unwrap_or_default();
+    format!("{}{rest}", parts.next().unwrap_or_default())
+}
