@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use manifest::{Digest, Disk, Manifest, Media, Object, Plan, Rootfs};
@@ -159,7 +159,7 @@ fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Resul
     Ok(())
 }
 
-fn damaged(path: &PathBuf, fact: &str) -> Error {
+fn damaged(path: &Path, fact: &str) -> Error {
     Error::damaged(format!("{}: {fact}", path.display()))
         .advice("ramforge verify --repair removes it, and the next run makes it again")
 }

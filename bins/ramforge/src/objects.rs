@@ -95,8 +95,8 @@ pub(crate) fn verify(store: &Store, repair: bool) -> Result<()> {
 
 pub(crate) fn stats(store: &Store) -> Result<()> {
     for kind in ["objects", "actions", "journal"] {
-        let sizes =
-            files(&store.root().join(kind)).filter_map(|p| Some(fs::metadata(p).ok()?.len()));
+        let dir = store.root().join(kind);
+        let sizes = files(&dir).filter_map(|p| Some(fs::metadata(p).ok()?.len()));
         let (count, bytes) = sizes.fold((0_u64, 0_u64), |(n, sum), size| (n + 1, sum + size));
         print(&format!(
             "{kind:8} {count:8}  {:10.1} MiB",
