@@ -80,15 +80,23 @@ struct Facts<'a> {
     core: Core,
     modules: Digest,
     names: Vec<&'static str>,
+    prefix: &'a str,
     config: &'a str,
     tool: Digest,
 }
 
-/// Links a core image whose first act is `config`.
+/// Links a core image. Its first act is `config`; where that is empty or comes to its end, GRUB reads
+/// `grub.cfg` in `prefix`. A prefix `(,gpt3)/…` means that partition of the device GRUB came from.
 ///
 /// # Errors
 /// Exit code 1 where `grub-mkimage` fails.
-pub fn build(cx: &Context, core: Core, modules: &Modules, config: &str) -> Result<Vec<u8>> {
+pub fn build(
+    cx: &Context,
+    core: Core,
+    modules: &Modules,
+    prefix: &str,
+    config: &str,
+) -> Result<Vec<u8>> {
     let names: Vec<_> = COMMON
         .iter()
         .chain(own_modules(modules.platform))
@@ -109,7 +117,7 @@ pub fn build(cx: &Context, core: Core, modules: &Modules, config: &str) -> Resul
         std::fs::write(&first, config).at(&first)?;
         let out = scratch.path().join("core");
         cx.tool(TOOL.name)?
-            .args(["-O", core.format(), "-p", "/boot/grub", "-d"])
+            .args(["-O", core.format(), "-p", prefix, "-d"])
             .arg(&modules.dir)
             .arg("-c")
             .arg(&first)

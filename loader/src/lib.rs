@@ -7,9 +7,11 @@
 //! *Not here:* platforms other than 64-bit x86.
 
 mod core;
+mod menu;
 mod modules;
 mod signed;
 
 pub use crate::core::{Core, TOOL, build};
+pub use menu::{Entry, Menu};
 pub use modules::{Modules, Platform, host_identity};
 pub use signed::{Signed, signed};

@@ -1,2 +1,3 @@
 //! Placeholder.
+mod chunker;
 fn main() {}

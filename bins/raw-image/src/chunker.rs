@@ -1,0 +1,254 @@
+//! Turns bytes that arrive in any order into a chunk map, in constant memory.
+//!
+//! A chunk whose last byte has arrived goes to the workers: they hash it, look for its frame in the
+//! store, and compress it only where there is none. What never arrives counts as zero. Only chunks
+//! that are begun and not complete are held.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use manifest::{Digest, Object, stage_key};
+use serde_json::json;
+use stage::{Error, Result};
+use store::Store;
+use store::chunk_map::{CHUNK_SIZE, Chunk, ChunkMap, FORMAT};
+
+/// Unit in which RAM stores allocate, in bytes.
+const PAGE: usize = 4096;
+/// Chunks that wait for a worker: bounds the memory between reading and compressing.
+const QUEUE: usize = 4;
+
+/// A disk image in the making.
+#[derive(Debug)]
+pub(crate) struct Chunker {
+    size: u64,
+    open: BTreeMap<u64, Pending>,
+    workers: Workers,
+}
+
+/// A chunk of which some bytes have not arrived.
+#[derive(Debug)]
+struct Pending {
+    bytes: Vec<u8>,
+    missing: u64,
+}
+
+/// A finished image.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    pub(crate) map: ChunkMap,
+    /// Bytes in pages that are not all zero.
+    pub(crate) data_bytes: u64,
+}
+
+impl Chunker {
+    /// An image of `size` bytes, whose frames are compressed at zstd `level`.
+    pub(crate) fn new(store: &Store, size: u64, level: i32) -> Self {
+        Self { size, open: BTreeMap::new(), workers: Workers::start(store, level) }
+    }
+
+    /// Bytes of the image. No byte may arrive twice.
+    pub(crate) fn data(&mut self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let at = offset / CHUNK_SIZE;
+            let begin = (offset % CHUNK_SIZE) as usize;
+            let take = bytes.len().min(CHUNK_SIZE as usize - begin);
+            let pending = self.pending(at)?;
+            pending.bytes[begin..begin + take].copy_from_slice(&bytes[..take]);
+            self.arrived(at, take as u64)?;
+            offset += take as u64;
+            bytes = &bytes[take..];
+        }
+        Ok(())
+    }
+
+    /// A range of the image that is zero. It costs nothing.
+    pub(crate) fn zeros(&mut self, mut offset: u64, mut length: u64) -> Result<()> {
+        while length > 0 {
+            let at = offset / CHUNK_SIZE;
+            let take = length.min((at + 1) * CHUNK_SIZE - offset);
+            if self.open.contains_key(&at) || take < self.chunk_len(at) {
+                self.pending(at)?;
+                self.arrived(at, take)?;
+            }
+            offset += take;
+            length -= take;
+        }
+        Ok(())
+    }
+
+    /// The map, when everything has arrived.
+    pub(crate) fn finish(mut self) -> Result<Chunked> {
+        for (at, pending) in std::mem::take(&mut self.open) {
+            self.workers.send(at, pending.bytes)?;
+        }
+        let (chunks, data_bytes) = self.workers.finish()?;
+        let map = ChunkMap { format: FORMAT, size: self.size, chunk_size: CHUNK_SIZE, chunks };
+        Ok(Chunked { map, data_bytes })
+    }
+
+    fn chunk_len(&self, at: u64) -> u64 {
+        CHUNK_SIZE.min(self.size.saturating_sub(at * CHUNK_SIZE))
+    }
+
+    fn pending(&mut self, at: u64) -> Result<&mut Pending> {
+        let missing = self.chunk_len(at);
+        if missing == 0 {
+            return Err(Error::failed(format!("chunk {at} lies behind the end of the image")));
+        }
+        Ok(self.open.entry(at).or_insert_with(|| Pending { bytes: vec![0; missing as usize], missing }))
+    }
+
+    fn arrived(&mut self, at: u64, bytes: u64) -> Result<()> {
+        let Some(pending) = self.open.get_mut(&at) else { return Ok(()) };
+        pending.missing = pending.missing.saturating_sub(bytes);
+        if pending.missing == 0
+            && let Some(whole) = self.open.remove(&at)
+        {
+            self.workers.send(at, whole.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// A chunk that one of the workers shall take.
+type Job = (u64, Vec<u8>);
+/// The chunks that were not all zero, and the bytes in their used pages.
+type Done = (Vec<Chunk>, u64);
+
+#[derive(Debug)]
+struct Workers {
+    jobs: SyncSender<Job>,
+    threads: Vec<JoinHandle<Result<Done>>>,
+}
+
+impl Workers {
+    fn start(store: &Store, level: i32) -> Self {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let (jobs, queue) = sync_channel(QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        let spawn = |_| {
+            let (store, queue) = (store.clone(), Arc::clone(&queue));
+            std::thread::spawn(move || work(&store, level, &queue))
+        };
+        Self { jobs, threads: (0..count).map(spawn).collect() }
+    }
+
+    fn send(&mut self, at: u64, bytes: Vec<u8>) -> Result<()> {
+        stage::interrupted()?;
+        if self.jobs.send((at, bytes)).is_ok() {
+            return Ok(());
+        }
+        // All workers have ended, so one of them knows why.
+        self.join().and(Err(Error::failed("the compressing threads ended early")))
+    }
+
+    fn finish(mut self) -> Result<Done> {
+        self.jobs = sync_channel(0).0;
+        let (mut chunks, data_bytes) = self.join()?;
+        chunks.sort_by_key(|chunk| chunk.at);
+        Ok((chunks, data_bytes))
+    }
+
+    fn join(&mut self) -> Result<Done> {
+        let mut all = (Vec::new(), 0);
+        for thread in self.threads.drain(..) {
+            let lost = |_| Err(Error::failed("a compressing thread was lost"));
+            let (chunks, data_bytes) = thread.join().unwrap_or_else(lost)?;
+            all.0.extend(chunks);
+            all.1 += data_bytes;
+        }
+        Ok(all)
+    }
+}
+
+fn work(store: &Store, level: i32, queue: &Mutex<Receiver<Job>>) -> Result<Done> {
+    let mut compressor = zstd::bulk::Compressor::new(level).map_err(zstd_error)?;
+    let mut done = (Vec::new(), 0);
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((at, bytes)) = job else { return Ok(done) };
+        let used = bytes.chunks(PAGE).filter(|page| page.iter().any(|&b| b != 0));
+        let data: u64 = used.map(|page| page.len() as u64).sum();
+        if data > 0 {
+            let blake3 = Digest::of(&bytes);
+            let frame = frame(store, &mut compressor, level, &blake3, &bytes)?;
+            done.0.push(Chunk { at, blake3, frame });
+            done.1 += data;
+        }
+    }
+}
+
+/// The frame of a chunk, from the store where the same bytes were compressed before.
+fn frame(
+    store: &Store,
+    compressor: &mut zstd::bulk::Compressor<'_>,
+    level: i32,
+    blake3: &Digest,
+    bytes: &[u8],
+) -> Result<Object> {
+    let key = stage_key("raw-image/frame", &json!({"blake3": blake3, "level": level, "zstd": zstd::zstd_safe::version_number()}))?;
+    if let Some(found) = store.action(&key)?
+        && let Ok(frame) = serde_json::from_value::<Object>(found)
+        && store.has(&frame)
+    {
+        return Ok(frame);
+    }
+    let frame = store.put(&compressor.compress(bytes).map_err(zstd_error)?)?;
+    store.record_action(&key, &json!(frame))?;
+    Ok(frame)
+}
+
+fn zstd_error(error: std::io::Error) -> Error {
+    Error::failed(format!("zstd: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn order_does_not_matter_and_zeros_are_left_out() {
+        let (_dir, store) = store();
+        let size = 3 * CHUNK_SIZE + 4096;
+        let mut forward = Chunker::new(&store, size, 3);
+        forward.data(0, b"begin").unwrap();
+        forward.data(CHUNK_SIZE - 2, b"over").unwrap();
+        forward.zeros(2 * CHUNK_SIZE, CHUNK_SIZE).unwrap();
+        forward.data(3 * CHUNK_SIZE, &[7; 4096]).unwrap();
+        let forward = forward.finish().unwrap();
+        let mut backward = Chunker::new(&store, size, 3);
+        backward.data(3 * CHUNK_SIZE, &[7; 4096]).unwrap();
+        backward.data(CHUNK_SIZE - 2, b"over").unwrap();
+        backward.data(0, b"begin").unwrap();
+        assert_eq!(forward.map, backward.finish().unwrap().map);
+        assert_eq!(forward.map.chunks.iter().map(|c| c.at).collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(forward.data_bytes, 4 * 4096);
+    }
+
+    #[test]
+    fn a_frame_holds_what_was_written() {
+        let (_dir, store) = store();
+        let mut chunker = Chunker::new(&store, CHUNK_SIZE, 3);
+        chunker.data(5, b"content").unwrap();
+        chunker.zeros(12, CHUNK_SIZE - 12).unwrap();
+        let chunked = chunker.finish().unwrap();
+        let plain = zstd::decode_all(&store.get(&chunked.map.chunks[0].frame).unwrap()[..]).unwrap();
+        assert_eq!((plain.len() as u64, &plain[5..12]), (CHUNK_SIZE, &b"content"[..]));
+        assert_eq!(Digest::of(&plain), chunked.map.chunks[0].blake3);
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_refused() {
+        let (_dir, store) = store();
+        assert!(Chunker::new(&store, CHUNK_SIZE, 3).data(CHUNK_SIZE, b"x").is_err());
+    }
+}
