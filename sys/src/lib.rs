@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The only crate with unsafe code: what the standard library does not offer of the Linux system calls.
+
+pub mod block;
+pub mod mount;
+pub mod namespace;
