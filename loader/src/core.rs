@@ -107,6 +107,7 @@ pub fn build(
         core,
         modules: modules.digest,
         names: names.clone(),
+        prefix,
         config,
         tool,
     };
