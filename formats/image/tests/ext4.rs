@@ -1,0 +1,138 @@
+//! ext4 images before their judges: e2fsck, debugfs and resize2fs.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use image::ext4::{Kind, Node, Parameters, least_size, write};
+
+const EPOCH: i64 = 1_700_000_000;
+
+fn parameters() -> Parameters {
+    Parameters {
+        uuid: [0x42; 16],
+        label: "ROOT".into(),
+        epoch: EPOCH,
+    }
+}
+
+fn node(path: &str, kind: Kind) -> Node {
+    let mode = if kind == Kind::Dir { 0o755 } else { 0o644 };
+    Node {
+        path: path.into(),
+        kind,
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime: EPOCH,
+        xattrs: Vec::new(),
+    }
+}
+
+fn tree() -> Vec<Node> {
+    let mut nodes = vec![
+        node("", Kind::Dir),
+        node("bin", Kind::Dir),
+        node("bin/ping", Kind::File(5000)),
+        node("bin/ping4", Kind::Hardlink("bin/ping".into())),
+        node("bin/sh", Kind::Symlink("dash".into())),
+        node("dev", Kind::Dir),
+        node("dev/null", Kind::Char(1, 3)),
+        node("dev/sda", Kind::Block(8, 0)),
+        node("pipe", Kind::Fifo),
+        node("many", Kind::Dir),
+    ];
+    nodes[2].xattrs.push((
+        "security.capability".into(),
+        vec![1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ));
+    nodes[2].uid = 1000;
+    nodes[2].mode = 0o4755;
+    nodes.extend((0..3000).map(|n| node(&format!("many/file-{n:04}"), Kind::File(n))));
+    nodes
+}
+
+fn image(path: &Path, nodes: &[Node]) -> u64 {
+    let size = least_size(&parameters(), nodes).unwrap();
+    let mut sink = mkext4::sink::FileSink::create(path, size).unwrap();
+    let mut content = |index: usize| {
+        let Kind::File(size) = nodes[index].kind else {
+            panic!("node {index} is no file")
+        };
+        Ok(Box::new(std::io::repeat(index as u8 | 1).take(size)) as Box<dyn Read>)
+    };
+    write(&parameters(), nodes, size, &mut sink, &mut content).unwrap();
+    size
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|e| panic!("{program} (package e2fsprogs): {e}"));
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {text}");
+    text.into_owned()
+}
+
+#[test]
+fn the_judges_find_what_was_declared() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root.ext4");
+    image(&path, &tree());
+    let file = path.to_str().unwrap();
+    run("/sbin/e2fsck", &["-fn", file]);
+    let stat = run("/sbin/debugfs", &["-R", "stat /bin/ping", file]);
+    assert!(
+        stat.contains("Mode:  04755") && stat.contains("User:  1000"),
+        "{stat}"
+    );
+    assert!(
+        stat.contains("Links: 2") && stat.contains("security.capability"),
+        "{stat}"
+    );
+    let device = run("/sbin/debugfs", &["-R", "stat /dev/null", file]);
+    assert!(
+        device.contains("character special") && device.contains("01:03"),
+        "{device}"
+    );
+}
+
+#[test]
+fn the_file_system_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root.ext4");
+    let size = image(&path, &tree());
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(size * 8).unwrap();
+    run("/sbin/resize2fs", &[path.to_str().unwrap()]);
+    run("/sbin/e2fsck", &["-fn", path.to_str().unwrap()]);
+}
+
+#[test]
+fn the_least_size_is_the_least() {
+    let nodes = tree();
+    let size = least_size(&parameters(), &nodes).unwrap();
+    let mut sink = mkext4::sink::VecSink::default();
+    let mut none = |_: usize| Ok(Box::new(std::io::empty()) as Box<dyn Read>);
+    assert!(
+        write(
+            &parameters(),
+            &nodes,
+            size - image::ext4::STEP,
+            &mut sink,
+            &mut none
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn equal_nodes_give_equal_bytes_and_an_orphan_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    image(&a, &tree());
+    image(&b, &tree());
+    assert!(std::fs::read(a).unwrap() == std::fs::read(b).unwrap());
+    let orphan = [node("", Kind::Dir), node("no/file", Kind::File(1))];
+    let error = least_size(&parameters(), &orphan).unwrap_err().to_string();
+    assert!(error.contains("no/file"), "{error}");
+}
