@@ -12,6 +12,7 @@
 
 pub mod error;
 pub mod ext4;
+pub mod fat;
 pub mod gpt;
 pub mod guid;
 pub mod iso9660;
