@@ -46,7 +46,11 @@ pub(crate) struct Chunked {
 impl Chunker {
     /// An image of `size` bytes, whose frames are compressed at zstd `level`.
     pub(crate) fn new(store: &Store, size: u64, level: i32) -> Self {
-        Self { size, open: BTreeMap::new(), workers: Workers::start(store, level) }
+        Self {
+            size,
+            open: BTreeMap::new(),
+            workers: Workers::start(store, level),
+        }
     }
 
     /// Bytes of the image. No byte may arrive twice.
@@ -85,7 +89,12 @@ impl Chunker {
             self.workers.send(at, pending.bytes)?;
         }
         let (chunks, data_bytes) = self.workers.finish()?;
-        let map = ChunkMap { format: FORMAT, size: self.size, chunk_size: CHUNK_SIZE, chunks };
+        let map = ChunkMap {
+            format: FORMAT,
+            size: self.size,
+            chunk_size: CHUNK_SIZE,
+            chunks,
+        };
         Ok(Chunked { map, data_bytes })
     }
 
@@ -96,13 +105,20 @@ impl Chunker {
     fn pending(&mut self, at: u64) -> Result<&mut Pending> {
         let missing = self.chunk_len(at);
         if missing == 0 {
-            return Err(Error::failed(format!("chunk {at} lies behind the end of the image")));
+            return Err(Error::failed(format!(
+                "chunk {at} lies behind the end of the image"
+            )));
         }
-        Ok(self.open.entry(at).or_insert_with(|| Pending { bytes: vec![0; missing as usize], missing }))
+        Ok(self.open.entry(at).or_insert_with(|| Pending {
+            bytes: vec![0; missing as usize],
+            missing,
+        }))
     }
 
     fn arrived(&mut self, at: u64, bytes: u64) -> Result<()> {
-        let Some(pending) = self.open.get_mut(&at) else { return Ok(()) };
+        let Some(pending) = self.open.get_mut(&at) else {
+            return Ok(());
+        };
         pending.missing = pending.missing.saturating_sub(bytes);
         if pending.missing == 0
             && let Some(whole) = self.open.remove(&at)
@@ -133,7 +149,10 @@ impl Workers {
             let (store, queue) = (store.clone(), Arc::clone(&queue));
             std::thread::spawn(move || work(&store, level, &queue))
         };
-        Self { jobs, threads: (0..count).map(spawn).collect() }
+        Self {
+            jobs,
+            threads: (0..count).map(spawn).collect(),
+        }
     }
 
     fn send(&mut self, at: u64, bytes: Vec<u8>) -> Result<()> {
@@ -142,7 +161,8 @@ impl Workers {
             return Ok(());
         }
         // All workers have ended, so one of them knows why.
-        self.join().and(Err(Error::failed("the compressing threads ended early")))
+        self.join()
+            .and(Err(Error::failed("the compressing threads ended early")))
     }
 
     fn finish(mut self) -> Result<Done> {
@@ -169,8 +189,12 @@ fn work(store: &Store, level: i32, queue: &Mutex<Receiver<Job>>) -> Result<Done>
     let mut done = (Vec::new(), 0);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((at, bytes)) = job else { return Ok(done) };
-        let used = bytes.chunks(PAGE).filter(|page| page.iter().any(|&b| b != 0));
+        let Ok((at, bytes)) = job else {
+            return Ok(done);
+        };
+        let used = bytes
+            .chunks(PAGE)
+            .filter(|page| page.iter().any(|&b| b != 0));
         let data: u64 = used.map(|page| page.len() as u64).sum();
         if data > 0 {
             let blake3 = Digest::of(&bytes);
@@ -189,7 +213,10 @@ fn frame(
     blake3: &Digest,
     bytes: &[u8],
 ) -> Result<Object> {
-    let key = stage_key("raw-image/frame", &json!({"blake3": blake3, "level": level, "zstd": zstd::zstd_safe::version_number()}))?;
+    let key = stage_key(
+        "raw-image/frame",
+        &json!({"blake3": blake3, "level": level, "zstd": zstd::zstd_safe::version_number()}),
+    )?;
     if let Some(found) = store.action(&key)?
         && let Ok(frame) = serde_json::from_value::<Object>(found)
         && store.has(&frame)
@@ -230,7 +257,10 @@ mod tests {
         backward.data(CHUNK_SIZE - 2, b"over").unwrap();
         backward.data(0, b"begin").unwrap();
         assert_eq!(forward.map, backward.finish().unwrap().map);
-        assert_eq!(forward.map.chunks.iter().map(|c| c.at).collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(
+            forward.map.chunks.iter().map(|c| c.at).collect::<Vec<_>>(),
+            [0, 1, 3]
+        );
         assert_eq!(forward.data_bytes, 4 * 4096);
     }
 
@@ -241,14 +271,22 @@ mod tests {
         chunker.data(5, b"content").unwrap();
         chunker.zeros(12, CHUNK_SIZE - 12).unwrap();
         let chunked = chunker.finish().unwrap();
-        let plain = zstd::decode_all(&store.get(&chunked.map.chunks[0].frame).unwrap()[..]).unwrap();
-        assert_eq!((plain.len() as u64, &plain[5..12]), (CHUNK_SIZE, &b"content"[..]));
+        let plain =
+            zstd::decode_all(&store.get(&chunked.map.chunks[0].frame).unwrap()[..]).unwrap();
+        assert_eq!(
+            (plain.len() as u64, &plain[5..12]),
+            (CHUNK_SIZE, &b"content"[..])
+        );
         assert_eq!(Digest::of(&plain), chunked.map.chunks[0].blake3);
     }
 
     #[test]
     fn bytes_behind_the_end_are_refused() {
         let (_dir, store) = store();
-        assert!(Chunker::new(&store, CHUNK_SIZE, 3).data(CHUNK_SIZE, b"x").is_err());
+        assert!(
+            Chunker::new(&store, CHUNK_SIZE, 3)
+                .data(CHUNK_SIZE, b"x")
+                .is_err()
+        );
     }
 }

@@ -1,3 +1,164 @@
-//! Placeholder.
+//! `raw-image`: the disk that the system boots from.
+//!
+//! stdin: a manifest with `plan` and `rootfs`. stdout: the same with `disk`. Needs `grub-mkimage`, and
+//! GRUB's modules where the tree has none. No privilege: owners and devices come from the tree's
+//! listing, the file systems are written by `formats/image`, and nothing is ever mounted.
+
+mod boot;
 mod chunker;
-fn main() {}
+mod layout;
+mod root;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use manifest::{Disk, DiskPlan, FileSystem, Kernel, Object, Partition, PartitionRole, Section};
+use serde::{Deserialize, Serialize};
+use stage::{Context, Error, Result, Stage};
+use store::tree::Tree;
+
+use crate::chunker::{Chunked, Chunker};
+use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
+
+/// Stage version. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
+fn main() -> ExitCode {
+    let about =
+        "Makes the system's disk image: GPT, ESP and ext4 root, as verified compressed chunks";
+    let stage = Stage::new("raw-image", env!("CARGO_PKG_VERSION"), VERSION, about)
+        .tools(|_| vec![loader::TOOL])
+        .identity(|_, _| loader::host_identity());
+    stage::main(stage, raw_image)
+}
+
+/// Options of the stage.
+#[derive(Debug, Args, Serialize)]
+struct Options {
+    /// zstd level of the chunks, 1 to 19: what the medium weighs against the time to make it
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+}
+
+/// What the stage reads.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Input {
+    pub(crate) plan: PlanInput,
+    pub(crate) rootfs: RootfsInput,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PlanInput {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) arch: String,
+    pub(crate) disk: DiskPlan,
+    pub(crate) kernelcmdline: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RootfsInput {
+    pub(crate) tree: Object,
+    pub(crate) kernel: Kernel,
+    pub(crate) source_date_epoch: u64,
+}
+
+/// Lays out the disk and cuts it into chunks.
+fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> {
+    if input.plan.arch != "x86_64" {
+        let arch = &input.plan.arch;
+        return Err(Error::refused(format!(
+            "architecture {arch}: this release makes disks for x86_64"
+        )));
+    }
+    let ids = Ids::new(&input.plan.name, &input.plan.version, &input.plan.arch);
+    let mut tree = Tree::read(cx.store(), &input.rootfs.tree)?;
+    let scratch = cx.store().scratch()?;
+    let [bios, efi] = boot::modules(cx, &tree, &scratch)?;
+    let (boot_sector, core) = boot::bios(cx, &bios)?;
+    let signed = loader::signed(cx.store(), &tree)?;
+    let esp = boot::esp(cx, &efi, signed, &ids)?;
+    root::add_files(cx, &mut tree, &input, &ids)?;
+
+    let root = root::Root::new(cx, &tree, &input, &ids)?;
+    let layout = Layout::new(&input.plan.disk, root.least_size()?)?;
+    let esp = image::fat::volume(layout.esp, "EFI", ids.esp_fs, &esp).map_err(unfit)?;
+
+    let table = layout.table(&ids);
+    let mut chunker = Chunker::new(cx.store(), layout.size, options.level);
+    chunker.data(0, &table.head(&boot_sector).map_err(unfit)?)?;
+    chunker.data(BIOS_BOOT.0, &core)?;
+    chunker.data(ESP_OFFSET, &esp)?;
+    cx.part("ext4, chunks and frames", || {
+        root.write(&layout, &mut chunker)
+    })?;
+    let tail = table.tail().map_err(unfit)?;
+    chunker.data(layout.size - tail.len() as u64, &tail)?;
+    section(cx, &layout, &ids, chunker.finish()?, &input.plan.disk)
+}
+
+fn section(
+    cx: &Context,
+    layout: &Layout,
+    ids: &Ids,
+    made: Chunked,
+    plan: &DiskPlan,
+) -> Result<Disk> {
+    let fs = |kind: &str, uuid: String, label: &str| {
+        Some(FileSystem {
+            kind: kind.to_owned(),
+            uuid,
+            label: label.to_owned(),
+        })
+    };
+    let partition = |number, role, offset, size, guid: image::Guid, filesystem| Partition {
+        number,
+        role,
+        offset,
+        size,
+        guid: guid.to_string(),
+        filesystem,
+    };
+    let esp_uuid = format!("{:04X}-{:04X}", ids.esp_fs >> 16, ids.esp_fs & 0xffff);
+    let root_fs = fs("ext4", ids.root_fs.to_string(), &plan.root_label);
+    Ok(Disk {
+        format: Disk::FORMAT,
+        by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+        size: layout.size,
+        data_bytes: made.data_bytes,
+        frame_bytes: made.map.payload().1,
+        map: made.map.write(cx.store())?,
+        guid: ids.disk.to_string(),
+        partitions: vec![
+            partition(
+                1,
+                PartitionRole::BiosBoot,
+                BIOS_BOOT.0,
+                BIOS_BOOT.1,
+                ids.bios_boot,
+                None,
+            ),
+            partition(
+                2,
+                PartitionRole::Esp,
+                ESP_OFFSET,
+                layout.esp,
+                ids.esp,
+                fs("vfat", esp_uuid, "EFI"),
+            ),
+            partition(
+                3,
+                PartitionRole::Root,
+                layout.root_offset,
+                layout.root,
+                ids.root,
+                root_fs,
+            ),
+        ],
+    })
+}
+
+/// An image's refusal as a stage's error.
+pub(crate) fn unfit(error: image::Error) -> Error {
+    Error::failed(error.to_string())
+}

@@ -1,0 +1,221 @@
+//! The root file system: the tree, what the disk adds to it, and its bytes.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use image::ext4::{self, Kind, Node, Parameters, RegionSink};
+use manifest::Object;
+use stage::{Context, Error, Result};
+use store::Store;
+use store::tree::{self, Entry, Tree, decode_path};
+
+use crate::boot::{self, GROW_SEGMENT};
+use crate::chunker::Chunker;
+use crate::layout::{Ids, Layout};
+use crate::{Input, unfit};
+
+/// Free room beside the least size: a sixteenth, and a step that keeps the layout of the file system the
+/// same while its content changes a little. Holes cost nothing on the medium and in RAM.
+const SLACK: u64 = 16;
+/// Sizes are rounded up to a multiple of this, in bytes.
+const ROUND: u64 = 32 << 20;
+
+/// Adds to the tree what makes it bootable from this disk.
+pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids) -> Result<()> {
+    let mtime = epoch(input)?;
+    let present = match tree.get("etc/fstab").map(|e| &e.kind) {
+        Some(tree::Kind::File(object)) => cx.store().get(object)?,
+        _ => Vec::new(),
+    };
+    let fstab = boot::fstab(&String::from_utf8_lossy(&present), ids);
+    let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
+        let kind = tree::Kind::File(cx.store().put(bytes)?);
+        tree.insert_parents(path, mtime);
+        let (path, xattrs) = (path.to_owned(), BTreeMap::new());
+        tree.insert(Entry {
+            path,
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs,
+        });
+        Ok(())
+    };
+    add("etc/fstab", fstab.as_bytes())?;
+    add("boot/grub/grub.cfg", boot::menu(input, ids).as_bytes())?;
+    if input.plan.disk.resize {
+        add(GROW_SEGMENT, &[])?;
+    }
+    Ok(())
+}
+
+fn epoch(input: &Input) -> Result<i64> {
+    i64::try_from(input.rootfs.source_date_epoch).map_err(|_| {
+        Error::refused("rootfs.source_date_epoch is not a time; expected seconds since 1970")
+    })
+}
+
+/// The root file system before it is written.
+pub(crate) struct Root {
+    store: Store,
+    parameters: Parameters,
+    nodes: Vec<Node>,
+    /// Content of each node that is a file.
+    contents: Vec<Option<Object>>,
+}
+
+impl Root {
+    pub(crate) fn new(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<Self> {
+        let label = input.plan.disk.root_label.clone();
+        let parameters = Parameters {
+            uuid: ids.root_fs.printed(),
+            label,
+            epoch: epoch(input)?,
+        };
+        let mut entries: Vec<&Entry> = tree.iter().collect();
+        entries.sort_by_key(|entry| rank(entry));
+        let nodes = entries
+            .iter()
+            .map(|entry| node(entry))
+            .collect::<Result<_>>()?;
+        let contents = entries.iter().map(|entry| content(entry)).collect();
+        Ok(Self {
+            store: cx.store().clone(),
+            parameters,
+            nodes,
+            contents,
+        })
+    }
+
+    /// The size of the file system in bytes that the disk should give at least.
+    pub(crate) fn least_size(&self) -> Result<u64> {
+        let least = ext4::least_size(&self.parameters, &self.nodes).map_err(unfit)?;
+        Ok((least + least / SLACK).next_multiple_of(ROUND))
+    }
+
+    pub(crate) fn write(&self, layout: &Layout, chunker: &mut Chunker) -> Result<()> {
+        let mut sink = Sink {
+            chunker,
+            base: layout.root_offset,
+            error: None,
+        };
+        let mut open = |index: usize| -> io::Result<Box<dyn io::Read>> {
+            let object = self.contents[index].ok_or_else(|| io::Error::other("no content"))?;
+            let file = self.store.open_object(&object).map_err(io::Error::other)?;
+            Ok(Box::new(file))
+        };
+        let done = ext4::write(
+            &self.parameters,
+            &self.nodes,
+            layout.root,
+            &mut sink,
+            &mut open,
+        );
+        match sink.error {
+            Some(error) => Err(error),
+            None => done.map_err(unfit),
+        }
+    }
+}
+
+/// Directories first, then files from the oldest to the newest: what a build changes lies at the end,
+/// and the blocks before it stay where they were.
+fn rank(entry: &Entry) -> (u8, i64, &str) {
+    match entry.kind {
+        tree::Kind::Dir => (0, 0, &entry.path),
+        tree::Kind::Hardlink(_) => (2, 0, &entry.path),
+        _ => (1, entry.mtime, &entry.path),
+    }
+}
+
+fn content(entry: &Entry) -> Option<Object> {
+    match entry.kind {
+        tree::Kind::File(object) => Some(object),
+        _ => None,
+    }
+}
+
+fn node(entry: &Entry) -> Result<Node> {
+    let kind = match &entry.kind {
+        tree::Kind::File(object) => Kind::File(object.size),
+        tree::Kind::Dir => Kind::Dir,
+        tree::Kind::Symlink(target) => Kind::Symlink(text(target)?),
+        tree::Kind::Hardlink(to) => Kind::Hardlink(text(to)?),
+        tree::Kind::Char(major, minor) => Kind::Char(*major, *minor),
+        tree::Kind::Block(major, minor) => Kind::Block(*major, *minor),
+        tree::Kind::Fifo => Kind::Fifo,
+    };
+    let xattrs = entry
+        .xattrs
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), hex(value)?)));
+    Ok(Node {
+        path: text(&entry.path)?,
+        kind,
+        mode: (entry.mode & 0o7777) as u16,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: entry.mtime,
+        xattrs: xattrs.collect::<Result<_>>()?,
+    })
+}
+
+/// A path of the listing as the name in the file system.
+fn text(path: &str) -> Result<String> {
+    decode_path(path)
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| {
+            Error::failed(format!(
+                "{path}: this name is not UTF-8, which the ext4 writer needs"
+            ))
+            .advice("rename the file in the overlay, or in config.sh")
+        })
+}
+
+fn hex(digits: &str) -> Result<Vec<u8>> {
+    let byte = |i: usize| {
+        digits
+            .get(i..i + 2)
+            .and_then(|d| u8::from_str_radix(d, 16).ok())
+    };
+    (0..digits.len())
+        .step_by(2)
+        .map(byte)
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            Error::damaged(format!(
+                "extended attribute {digits:?}: expected hexadecimal digits"
+            ))
+        })
+}
+
+/// Hands the file system's bytes to the chunker, and keeps the error that `io` cannot carry.
+struct Sink<'a> {
+    chunker: &'a mut Chunker,
+    base: u64,
+    error: Option<Error>,
+}
+
+impl Sink<'_> {
+    fn keep(&mut self, done: Result<()>) -> io::Result<()> {
+        done.map_err(|error| {
+            let text = error.to_string();
+            self.error = Some(error);
+            io::Error::other(text)
+        })
+    }
+}
+
+impl RegionSink for Sink<'_> {
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let done = self.chunker.data(self.base + offset, bytes);
+        self.keep(done)
+    }
+
+    fn zeros(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        let done = self.chunker.zeros(self.base + offset, len);
+        self.keep(done)
+    }
+}
