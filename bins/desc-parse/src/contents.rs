@@ -1,0 +1,228 @@
+//! What a description holds besides its document: keys, overlay, archives, files, scripts.
+
+use std::io::Read;
+
+use description::{Draft, FileError, Report, Span, code, error, error_nowhere};
+use manifest::{Object, SigningKey};
+use stage::{Context, Result};
+use store::tree::{Kind, Tree};
+
+use crate::archive::add_archive;
+use crate::directory::Directory;
+use crate::overlay::{add_directory, entry};
+
+/// Largest script or key in bytes.
+const MAX_SMALL: u64 = 1 << 20;
+
+/// Scripts that KIWI knows and that have no moment of their own here.
+const OTHER_SCRIPTS: &[&str] = &[
+    "post_bootstrap.sh",
+    "config-overlay.sh",
+    "config-host-overlay.sh",
+    "pre_disk_sync.sh",
+    "disk.sh",
+    "edit_boot_config.sh",
+    "edit_boot_install.sh",
+    "uefi.sh",
+];
+
+/// Names of an overlay that is an archive.
+const OVERLAY_ARCHIVES: &[&str] = &["root.tar.gz", "root.tar.xz", "root.tar.zst", "root.tar"];
+
+/// Puts everything into the store and its objects into the plan. What is missing goes to the report.
+///
+/// # Errors
+/// Exit code 1 or 6, where the store or a directory fails.
+pub fn gather(
+    cx: &Context,
+    directory: &Directory,
+    draft: &mut Draft,
+    report: &mut Report,
+) -> Result<()> {
+    keys(cx, directory, draft, report)?;
+    let mut tree = Tree::default();
+    archives(cx, directory, draft, &mut tree, report);
+    overlay(cx, directory, draft, &mut tree, report)?;
+    files(cx, directory, draft, &mut tree, report)?;
+    if !tree.is_empty() {
+        draft.plan.overlay = Some(tree.write(cx.store())?);
+    }
+    draft.plan.scripts.config = script(cx, directory, "config.sh", report)?;
+    draft.plan.scripts.images = script(cx, directory, "images.sh", report)?;
+    for name in OTHER_SCRIPTS.iter().filter(|n| directory.has_file(n)) {
+        let fact = format!("{name} is not run");
+        let help = "move what it does into config.sh or images.sh, or take the file out";
+        report.add(error_nowhere(code::UNSUPPORTED_SCRIPT, fact).help(help));
+    }
+    Ok(())
+}
+
+/// A finding about a file that the description names.
+fn unusable(wrong: &FileError, thing: &str, name: &str, span: Span, report: &mut Report) {
+    let (code, fact, label) = match wrong {
+        FileError::Missing => (
+            code::MISSING_FILE,
+            format!("the {thing} {name} is not there"),
+            "expected a file of the description".to_owned(),
+        ),
+        FileError::Outside => (
+            code::OUTSIDE,
+            format!("the {thing} {name} leads outside the description"),
+            "expected a file of the description".to_owned(),
+        ),
+        FileError::TooLarge(limit) => (
+            code::LIMIT,
+            format!("the {thing} {name} is too large"),
+            format!("the limit is {limit} bytes"),
+        ),
+        FileError::Other(fact) => (
+            code::UNREADABLE,
+            format!("the {thing} {name} cannot be read"),
+            fact.clone(),
+        ),
+    };
+    report.add(error(code, span, fact, label));
+}
+
+fn small(directory: &Directory, name: &str) -> std::result::Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    directory
+        .open(name)?
+        .take(MAX_SMALL + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| FileError::Other(e.to_string()))?;
+    if bytes.len() as u64 > MAX_SMALL {
+        return Err(FileError::TooLarge(MAX_SMALL));
+    }
+    Ok(bytes)
+}
+
+fn keys(cx: &Context, directory: &Directory, draft: &mut Draft, report: &mut Report) -> Result<()> {
+    for key in &draft.wants.keys {
+        match small(directory, &key.path) {
+            Ok(bytes) => {
+                let object = cx.store().put(&bytes)?;
+                if let Some(repository) = draft.plan.repositories.get_mut(key.repository) {
+                    repository.keys.push(SigningKey { object });
+                }
+            }
+            Err(wrong) => unusable(&wrong, "signing key", &key.path, key.span, report),
+        }
+    }
+    Ok(())
+}
+
+fn archives(
+    cx: &Context,
+    directory: &Directory,
+    draft: &Draft,
+    tree: &mut Tree,
+    report: &mut Report,
+) {
+    for archive in &draft.wants.archives {
+        let file = match directory.open(&archive.path) {
+            Ok(file) => file,
+            Err(wrong) => {
+                unusable(&wrong, "archive", &archive.path, archive.span, report);
+                continue;
+            }
+        };
+        if let Err(fact) = add_archive(cx, tree, file, &archive.target) {
+            let fact = format!("the archive {} cannot be unpacked: {fact}", archive.path);
+            let label = "expected tar, plain or with gzip, xz or zstd";
+            report.add(error(code::BAD_ARCHIVE, archive.span, fact, label));
+        }
+    }
+}
+
+fn overlay(
+    cx: &Context,
+    directory: &Directory,
+    draft: &Draft,
+    tree: &mut Tree,
+    report: &mut Report,
+) -> Result<()> {
+    if is_own_directory(directory, "root", report) {
+        add_directory(cx, tree, &directory.path("root"), "root", report)?;
+    } else if let Some(name) = OVERLAY_ARCHIVES.iter().find(|n| directory.has_file(n)) {
+        let opened = directory
+            .open(name)
+            .map_err(|e| description::file_error_words(&e));
+        if let Err(fact) = opened.and_then(|file| add_archive(cx, tree, file, "")) {
+            report.add(error_nowhere(code::BAD_ARCHIVE, format!("{name}: {fact}")));
+        }
+    }
+    for profile in &draft.plan.profiles {
+        let plain = !profile.name.contains('/') && !profile.name.starts_with('.');
+        if plain && profile.name != "root" && is_own_directory(directory, &profile.name, report) {
+            add_directory(
+                cx,
+                tree,
+                &directory.path(&profile.name),
+                &profile.name,
+                report,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a directory of this name; a symbolic link to one could lead anywhere.
+fn is_own_directory(directory: &Directory, name: &str, report: &mut Report) -> bool {
+    let Ok(meta) = std::fs::symlink_metadata(directory.path(name)) else {
+        return false;
+    };
+    if meta.is_symlink() {
+        let fact = format!("the overlay {name}/ is a symbolic link");
+        let help = "put the directory itself into the description";
+        report.add(error_nowhere(code::OUTSIDE, fact).help(help));
+    }
+    meta.is_dir()
+}
+
+fn files(
+    cx: &Context,
+    directory: &Directory,
+    draft: &Draft,
+    tree: &mut Tree,
+    report: &mut Report,
+) -> Result<()> {
+    for wanted in &draft.wants.files {
+        let mut file = match directory.open(&wanted.path) {
+            Ok(file) => file,
+            Err(wrong) => {
+                unusable(&wrong, "file", &wanted.path, wanted.span, report);
+                continue;
+            }
+        };
+        let object = cx.store().put_reader(&mut file)?;
+        tree.insert_parents(&wanted.target, 0);
+        let mut entry = entry(
+            wanted.target.clone(),
+            Kind::File(object),
+            wanted.mode.unwrap_or(0o644),
+        );
+        (entry.uid, entry.gid) = wanted.owner;
+        tree.insert(entry);
+    }
+    Ok(())
+}
+
+fn script(
+    cx: &Context,
+    directory: &Directory,
+    name: &str,
+    report: &mut Report,
+) -> Result<Option<Object>> {
+    if std::fs::symlink_metadata(directory.path(name)).is_err() {
+        return Ok(None);
+    }
+    match small(directory, name) {
+        Ok(bytes) => Ok(Some(cx.store().put(&bytes)?)),
+        Err(wrong) => {
+            let fact = format!("{name}: {}", description::file_error_words(&wrong));
+            report.add(error_nowhere(code::UNREADABLE, fact));
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The grammar: every element and attribute of a document against its row of the table.
+
+use crate::code;
+use crate::diagnostic::{Report, error, quoted};
+use crate::document::suggestion;
+use crate::node::{Attribute, Node};
+use crate::table::{Attr, Content, Element, Kind, Often, Version, below, elements, find};
+use crate::upgrade::old_value;
+
+const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
+
+/// Checks a whole document and ties each node to its row.
+pub fn check(image: &mut Node, version: Version, report: &mut Report) {
+    image.row = find("", "image");
+    check_inside(image, version, report);
+}
+
+fn check_inside(node: &mut Node, version: Version, report: &mut Report) {
+    let Some(row) = node.row else { return };
+    check_attributes(node, row, version, report);
+    check_text(node, row, version, report);
+    if row.content == Content::Foreign {
+        return;
+    }
+    check_children(node, row, report);
+    for child in &mut node.children {
+        child.row = find(row.name, &child.name).filter(|_| child.namespace.is_none());
+        match child.row {
+            Some(found) => {
+                check_age(child, found, version, report);
+                check_inside(child, version, report);
+            }
+            None => unknown_element(child, row, report),
+        }
+    }
+}
+
+fn unknown_element(node: &Node, parent: &Element, report: &mut Report) {
+    let name = &node.name;
+    if node.namespace.is_some() {
+        let fact = format!("<{name}> belongs to another namespace");
+        report.add(error(
+            code::FOREIGN_ELEMENT,
+            node.span,
+            fact,
+            "expected inside <extension>",
+        ));
+        return;
+    }
+    let here = format!("<{}>", parent.name);
+    if let Some(elsewhere) = elements().find(|e| e.name == *name) {
+        let parents: Vec<String> = elsewhere
+            .within
+            .iter()
+            .map(|w| format!("<{}>", w.0))
+            .collect();
+        let fact = format!("<{name}> may not stand in {here}");
+        let label = format!("expected in {}", parents.join(" or "));
+        report.add(error(code::MISPLACED_ELEMENT, node.span, fact, label));
+        return;
+    }
+    let near_here = below(parent.name).map(|b| b.0.name);
+    let all = elements().map(|e| e.name);
+    let label = match parent.content {
+        Content::Elements => suggestion(
+            name,
+            near_here.chain(all),
+            |n| format!("<{n}>"),
+            format!("{here} has no such element"),
+        ),
+        _ => format!("{here} holds no elements"),
+    };
+    let fact = format!("there is no element <{name}>");
+    report.add(error(code::UNKNOWN_ELEMENT, node.span, fact, label));
+}
+
+fn check_age(node: &Node, row: &Element, version: Version, report: &mut Report) {
+    if let Some(until) = row.until.filter(|u| version > *u) {
+        let fact = format!(
+            "<{}> ended with schema version {}.{}",
+            row.name, until.0, until.1
+        );
+        report.add(error(code::OLD_NAME, node.span, fact, "take it out"));
+    }
+}
+
+fn check_children(node: &Node, row: &Element, report: &mut Report) {
+    for (child, often) in below(row.name) {
+        let mut found = node.all(child.name);
+        let first = found.next();
+        if first.is_none() && matches!(often, Often::Must | Often::Some) {
+            let fact = format!("<{}> has no <{}>", row.name, child.name);
+            let label = format!("expected <{}> inside: {}", child.name, child.does.says());
+            report.add(error(code::MISSING_ELEMENT, node.span, fact, label));
+        }
+        if let (Some(first), true) = (first, matches!(often, Often::Must | Often::Once)) {
+            for second in found {
+                let fact = format!("<{}> stands twice in <{}>", child.name, row.name);
+                let d = error(code::TOO_MANY, second.span, fact, "expected once");
+                report.add(d.and(first.span, "the first is here"));
+            }
+        }
+    }
+}
+
+fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report) {
+    let text = node.text.trim();
+    match row.content {
+        Content::Text(kind) => {
+            if let Some(old) = old_value(row.name, "", text).filter(|o| version > o.until) {
+                let fact = format!("{} is now called {}", quoted(text), quoted(old.now));
+                let label = format!("expected {}", old.now);
+                report.add(error(code::OLD_NAME, node.text_span, fact, label));
+            } else if !kind.fits(text) {
+                let thing = format!("<{}>", row.name);
+                report.add(bad_value(&thing, text, kind, node.text_span));
+            }
+        }
+        Content::Empty | Content::Elements if !text.is_empty() => {
+            let fact = format!("<{}> holds no text", row.name);
+            let label = match row.content {
+                Content::Empty => "expected nothing",
+                _ => "expected elements only",
+            };
+            report.add(error(code::STRAY_TEXT, node.text_span, fact, label));
+        }
+        _ => {}
+    }
+}
+
+fn bad_value(
+    thing: &str,
+    text: &str,
+    kind: Kind,
+    span: crate::source::Span,
+) -> crate::diagnostic::Diagnostic {
+    let fact = if text.is_empty() {
+        format!("{thing} is empty")
+    } else {
+        format!("{thing} cannot be {}", quoted(text))
+    };
+    let expected = format!("expected {}", kind.expectation());
+    let words = kind.words().unwrap_or_default().iter().copied();
+    let label = match kind {
+        Kind::Bool => expected.clone(),
+        _ => suggestion(text, words, str::to_owned, expected.clone()),
+    };
+    let plain = label == expected;
+    let found = error(code::BAD_VALUE, span, fact, label);
+    if plain { found } else { found.help(expected) }
+}
+
+fn check_attributes(node: &Node, row: &Element, version: Version, report: &mut Report) {
+    for attribute in &node.attributes {
+        match attribute.namespace {
+            Some(_) => foreign(node, attribute, report),
+            None => check_one(row, attribute, version, report),
+        }
+    }
+    let there = |name: &str| node.attribute(name).is_some();
+    for missing in row.attributes.iter().filter(|a| a.must && !there(a.name)) {
+        let fact = format!("<{}> has no {}", row.name, missing.name);
+        let label = format!(
+            "expected {}=\"…\": {}",
+            missing.name,
+            missing.kind.expectation()
+        );
+        report.add(error(code::MISSING_ATTRIBUTE, node.span, fact, label));
+    }
+}
+
+/// Checks one attribute against the row of its element.
+pub(crate) fn check_one(
+    row: &Element,
+    attribute: &Attribute,
+    version: Version,
+    report: &mut Report,
+) {
+    match row.attributes.iter().find(|a| a.name == attribute.name) {
+        Some(known) => check_attribute(row, attribute, known, version, report),
+        None => unknown_attribute(row, attribute, report),
+    }
+}
+
+fn check_attribute(
+    row: &Element,
+    attribute: &Attribute,
+    known: &Attr,
+    version: Version,
+    report: &mut Report,
+) {
+    if let Some(until) = known.until.filter(|u| version > *u) {
+        let fact = format!(
+            "{} of <{}> ended with schema version {}.{}",
+            known.name, row.name, until.0, until.1
+        );
+        let label = match known.renamed {
+            Some(new) => format!("expected {new}"),
+            None => "take it out".to_owned(),
+        };
+        report.add(error(code::OLD_NAME, attribute.name_span, fact, label));
+        return;
+    }
+    let text = attribute.value.trim();
+    if let Some(old) = old_value(row.name, known.name, text).filter(|o| version > o.until) {
+        let fact = format!(
+            "{}=\"{text}\" ended with schema version {}.{}",
+            known.name, old.until.0, old.until.1
+        );
+        let label = match old.now {
+            "" => "take it out".to_owned(),
+            now => format!("expected {now}"),
+        };
+        report.add(error(code::OLD_NAME, attribute.value_span, fact, label));
+    } else if !known.kind.fits(text) {
+        let thing = format!("{} of <{}>", known.name, row.name);
+        report.add(bad_value(&thing, text, known.kind, attribute.value_span));
+    }
+}
+
+fn unknown_attribute(row: &Element, attribute: &Attribute, report: &mut Report) {
+    let fact = format!("<{}> has no attribute {}", row.name, attribute.name);
+    let known = row
+        .attributes
+        .iter()
+        .filter(|a| a.until.is_none())
+        .map(|a| a.name);
+    let otherwise = match row.attributes.len() {
+        0 => "it has no attributes".to_owned(),
+        1..=8 => format!(
+            "it has {}",
+            row.attributes
+                .iter()
+                .map(|a| a.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        _ => "not known here".to_owned(),
+    };
+    let label = suggestion(&attribute.name, known, str::to_owned, otherwise);
+    report.add(error(
+        code::UNKNOWN_ATTRIBUTE,
+        attribute.name_span,
+        fact,
+        label,
+    ));
+}
+
+fn foreign(node: &Node, attribute: &Attribute, report: &mut Report) {
+    if node.name == "image" && attribute.namespace.as_deref() == Some(XSI) {
+        return;
+    }
+    let fact = format!("{} belongs to another namespace", attribute.name);
+    report.add(error(
+        code::FOREIGN_ATTRIBUTE,
+        attribute.name_span,
+        fact,
+        "take it out",
+    ));
+}

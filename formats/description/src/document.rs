@@ -1,0 +1,207 @@
+//! From files to a checked document: read, include, upgrade, check.
+
+use crate::check::check;
+use crate::code;
+use crate::diagnostic::{Report, error, error_nowhere, nearest, quoted, warning};
+use crate::files::{FileError, Files, relative};
+use crate::node::{Node, parse};
+use crate::source::Span;
+use crate::table::{NEWEST, OLDEST, Version};
+use crate::upgrade::upgrade;
+
+/// Most includes in one description.
+const MAX_INCLUDES: usize = 64;
+
+/// A description that has been read, upgraded and checked against the table.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// `<image>`, with the included elements in place.
+    pub image: Node,
+    /// The schema version that it declares.
+    pub version: Version,
+}
+
+/// Reads the description `main` and everything it includes. `None` where the text cannot be judged
+/// any further; even a document that is returned may have errors in the report.
+pub fn read(files: &dyn Files, main: &str, report: &mut Report) -> Option<Document> {
+    let bytes = match files.read(main) {
+        Ok(bytes) => bytes,
+        Err(wrong) => {
+            report.add(error_nowhere(
+                code::UNREADABLE,
+                format!("{main}: {}", words(&wrong)),
+            ));
+            return None;
+        }
+    };
+    let mut image = parse(main, &bytes, report)?;
+    if !is_image(&image, report) {
+        return None;
+    }
+    let version = schema_version(&image, report)?;
+    include(&mut image, files, main, report);
+    upgrade(&mut image, version);
+    check(&mut image, version, report);
+    Some(Document { image, version })
+}
+
+fn is_image(root: &Node, report: &mut Report) -> bool {
+    if root.name == "image" && root.namespace.is_none() {
+        return true;
+    }
+    let fact = match &root.namespace {
+        Some(_) if root.name == "image" => "<image> stands in a namespace".to_owned(),
+        _ => format!("the root element is <{}>", root.name),
+    };
+    report.add(error(
+        code::NOT_AN_IMAGE,
+        root.span,
+        fact,
+        "expected <image> without a namespace",
+    ));
+    false
+}
+
+fn schema_version(image: &Node, report: &mut Report) -> Option<Version> {
+    let Some(text) = image.value("schemaversion") else {
+        let fact = "<image> has no schemaversion";
+        report.add(
+            error(
+                code::SCHEMA_VERSION,
+                image.span,
+                fact,
+                "expected schemaversion=\"8.0\"",
+            )
+            .help("schemaversion says by which rules the description was written; 8.0 fits most"),
+        );
+        return None;
+    };
+    let span = image.value_span("schemaversion");
+    let parsed = text
+        .split_once('.')
+        .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let Some(version) = parsed else {
+        let fact = format!("schemaversion {} is no version", quoted(text));
+        report.add(error(
+            code::SCHEMA_VERSION,
+            span,
+            fact,
+            "expected two numbers, such as 8.0",
+        ));
+        return None;
+    };
+    if version < OLDEST || version.0 > NEWEST.0 {
+        let fact = format!("schema version {text} is not supported");
+        let help = "an older description must first be upgraded by the KIWI that wrote it";
+        report.add(error(code::SCHEMA_VERSION, span, fact, "expected 6.8 to 8.5").help(help));
+        return None;
+    }
+    if version > NEWEST {
+        let fact = format!("schema version {text} is newer than this release knows");
+        report.add(warning(code::NEWER_SCHEMA, span, fact, "it is read as 8.5"));
+    }
+    Some(version)
+}
+
+/// Puts the children of every included `<image>` in the place of its `<include>`.
+fn include(image: &mut Node, files: &dyn Files, main: &str, report: &mut Report) {
+    let mut seen = vec![main.to_owned()];
+    let mut children = Vec::with_capacity(image.children.len());
+    for child in std::mem::take(&mut image.children) {
+        match child.attribute("from").filter(|_| child.name == "include") {
+            Some(from) => {
+                let (value, span) = (from.value.trim().to_owned(), from.value_span);
+                if let Some(more) = included(&value, span, &mut seen, files, report) {
+                    children.extend(more);
+                }
+            }
+            None => children.push(child),
+        }
+    }
+    image.children = children;
+}
+
+fn included(
+    from: &str,
+    span: Span,
+    seen: &mut Vec<String>,
+    files: &dyn Files,
+    report: &mut Report,
+) -> Option<Vec<Node>> {
+    let refuse = |fact: String, label: &str| error(code::BAD_INCLUDE, span, fact, label);
+    let name = match relative(from) {
+        Ok(name) => name,
+        Err(_) => {
+            let fact = format!("{} leads outside the description", quoted(from));
+            report.add(
+                refuse(fact, "expected a relative path, or this://./FILE")
+                    .help("copy the file into the description"),
+            );
+            return None;
+        }
+    };
+    if seen.contains(&name) || seen.len() > MAX_INCLUDES {
+        let fact = if seen.contains(&name) {
+            format!("{name} is included already")
+        } else {
+            format!("more than {MAX_INCLUDES} files are included")
+        };
+        report.add(refuse(fact, "expected each file once"));
+        return None;
+    }
+    let bytes = match files.read(&name) {
+        Ok(bytes) => bytes,
+        Err(wrong) => {
+            let fact = format!("{name}: {}", words(&wrong));
+            report.add(refuse(fact, "expected a file of the description"));
+            return None;
+        }
+    };
+    seen.push(name.clone());
+    let root = parse(&name, &bytes, report)?;
+    if !is_image(&root, report) {
+        return None;
+    }
+    for nested in root.all("include") {
+        let fact = "an included file includes another";
+        report.add(
+            error(
+                code::BAD_INCLUDE,
+                nested.span,
+                fact,
+                "expected the elements themselves",
+            )
+            .and(span, "included from here")
+            .help("KIWI follows one level only; move this include into the main description"),
+        );
+    }
+    Some(
+        root.children
+            .into_iter()
+            .filter(|c| c.name != "include")
+            .collect(),
+    )
+}
+
+/// What a file error means.
+pub fn words(wrong: &FileError) -> String {
+    match wrong {
+        FileError::Missing => "there is no such file".to_owned(),
+        FileError::Outside => "it leads outside the description".to_owned(),
+        FileError::TooLarge(limit) => format!("it is larger than {limit} bytes"),
+        FileError::Other(fact) => fact.clone(),
+    }
+}
+
+/// `did you mean X?`, where a known name is near, else what is expected.
+pub(crate) fn suggestion<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    shape: impl Fn(&str) -> String,
+    otherwise: impl Into<String>,
+) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("did you mean {}?", shape(near)),
+        None => otherwise.into(),
+    }
+}

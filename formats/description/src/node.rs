@@ -1,0 +1,347 @@
+//! The document as a tree of our own, so that included files and upgraded spellings are ordinary nodes.
+//!
+//! XML 1.0 is read by roxmltree. *Not read:* comments and processing instructions (they mean nothing
+//! in a description), external entities (roxmltree never fetches them).
+
+use crate::code;
+use crate::diagnostic::{Report, error, error_nowhere};
+use crate::source::Span;
+use crate::table::Element;
+
+/// Largest file in bytes.
+pub const MAX_BYTES: usize = 8 << 20;
+/// Largest number of nodes in one file.
+const MAX_NODES: u32 = 400_000;
+/// Deepest nesting. The deepest place in the language is at eight.
+const MAX_DEPTH: usize = 64;
+
+/// One element.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// Local name.
+    pub name: String,
+    /// The namespace, where there is one.
+    pub namespace: Option<String>,
+    /// The place of the name in its start tag.
+    pub span: Span,
+    /// Attributes in the order of the text.
+    pub attributes: Vec<Attribute>,
+    /// Child elements.
+    pub children: Vec<Node>,
+    /// All character data directly below, joined.
+    pub text: String,
+    /// The place of the first character data that is not white space, else of the name.
+    pub text_span: Span,
+    /// The row of the table; set when the grammar was checked.
+    pub row: Option<&'static Element>,
+}
+
+/// One attribute.
+#[derive(Debug, Clone)]
+pub struct Attribute {
+    /// Local name.
+    pub name: String,
+    /// The namespace, where there is one.
+    pub namespace: Option<String>,
+    /// The value, entities resolved.
+    pub value: String,
+    /// The place of the name.
+    pub name_span: Span,
+    /// The place of the value between its quotes.
+    pub value_span: Span,
+}
+
+impl Node {
+    /// The attribute of this name.
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes
+            .iter()
+            .find(|a| a.name == name && a.namespace.is_none())
+    }
+
+    /// The value of an attribute without the white space around it; an empty value counts as absent.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.attribute(name)
+            .map(|a| a.value.trim())
+            .filter(|v| !v.is_empty())
+    }
+
+    /// The place of an attribute's value, else of the element's name.
+    pub fn value_span(&self, name: &str) -> Span {
+        self.attribute(name).map_or(self.span, |a| a.value_span)
+    }
+
+    /// Whether a boolean attribute is true; absent means no.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.value(name).and_then(boolean).unwrap_or(false)
+    }
+
+    /// The child elements of this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
+        self.children.iter().filter(move |c| c.name == name)
+    }
+
+    /// The first child element of this name.
+    pub fn child(&self, name: &str) -> Option<&Node> {
+        self.children.iter().find(|c| c.name == name)
+    }
+
+    /// The text without the white space around it; an empty text counts as absent.
+    pub fn words(&self) -> Option<&str> {
+        Some(self.text.trim()).filter(|t| !t.is_empty())
+    }
+}
+
+/// `xs:boolean`.
+pub fn boolean(text: &str) -> Option<bool> {
+    match text.trim() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads one XML text. Whatever is wrong is added to the report.
+pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
+    if bytes.len() > MAX_BYTES {
+        let fact = format!("{name} has {} bytes; the limit is {MAX_BYTES}", bytes.len());
+        report.add(error_nowhere(code::LIMIT, fact));
+        return None;
+    }
+    let source = report.sources.add(name, String::from_utf8_lossy(bytes));
+    if let Err(wrong) = std::str::from_utf8(bytes) {
+        let at = wrong.valid_up_to() as u32;
+        let span = Span {
+            source,
+            start: at,
+            end: at,
+        };
+        let fact = format!("{name} is not UTF-8 text");
+        let label = "the first byte that is not UTF-8";
+        report.add(
+            error(code::UNREADABLE, span, fact, label)
+                .help("convert the file, for example: iconv -f ISO-8859-1 -t UTF-8"),
+        );
+        return None;
+    }
+    let whole = Span {
+        source,
+        start: 0,
+        end: 0,
+    };
+    let text = report.sources.get(whole)?.text.clone();
+    let options = roxmltree::ParsingOptions {
+        allow_dtd: true,
+        nodes_limit: MAX_NODES,
+        ..Default::default()
+    };
+    match roxmltree::Document::parse_with_options(&text, options) {
+        Ok(document) => convert(document.root_element(), source, 0, report),
+        Err(wrong) => {
+            report.add(malformed(name, whole, &text, &wrong, report));
+            None
+        }
+    }
+}
+
+fn malformed(
+    name: &str,
+    whole: Span,
+    text: &str,
+    wrong: &roxmltree::Error,
+    report: &Report,
+) -> crate::diagnostic::Diagnostic {
+    use roxmltree::Error as E;
+    let at_end = matches!(
+        wrong,
+        E::NoRootNode | E::UnclosedRootNode | E::UnexpectedEndOfStream
+    );
+    let position = wrong.pos();
+    let start = match report.sources.get(whole) {
+        Some(_) if at_end => text.trim_end().len() as u32,
+        Some(source) => source.byte_at(position.row, position.col),
+        None => 0,
+    };
+    let span = Span {
+        start,
+        end: start,
+        ..whole
+    };
+    let (code, fact, label) = match wrong {
+        E::UnexpectedCloseTag(expected, actual, _) => (
+            code::MALFORMED,
+            format!("</{actual}> closes <{expected}>"),
+            format!("expected </{expected}>"),
+        ),
+        E::UnclosedRootNode | E::UnexpectedEndOfStream => (
+            code::MALFORMED,
+            format!("{name} ends in the middle of an element"),
+            "expected the closing tags".to_owned(),
+        ),
+        E::NoRootNode => (
+            code::MALFORMED,
+            format!("{name} holds no XML element"),
+            "expected <image …>".to_owned(),
+        ),
+        E::NodesLimitReached | E::AttributesLimitReached | E::NamespacesLimitReached => (
+            code::LIMIT,
+            format!("{name} has more nodes than any description needs"),
+            format!("the limit is {MAX_NODES}"),
+        ),
+        E::EntityReferenceLoop(_) => (
+            code::LIMIT,
+            "entities expand without end".to_owned(),
+            "expected fewer references".to_owned(),
+        ),
+        E::DuplicatedAttribute(attribute, _) => (
+            code::MALFORMED,
+            format!("the attribute {attribute} stands twice in one tag"),
+            "expected one".to_owned(),
+        ),
+        E::UnknownEntityReference(entity, _) => (
+            code::MALFORMED,
+            format!("the entity &{entity}; is not declared"),
+            "write &amp; where a bare & is meant".to_owned(),
+        ),
+        E::MalformedEntityReference(_) => (
+            code::MALFORMED,
+            "a bare & is no XML".to_owned(),
+            "expected &amp;".to_owned(),
+        ),
+        E::InvalidComment(_) => (
+            code::MALFORMED,
+            "a comment holds -- or does not end".to_owned(),
+            "expected <!-- text --> without -- in the text".to_owned(),
+        ),
+        E::InvalidAttributeValue(_) => (
+            code::MALFORMED,
+            "an attribute's value holds <".to_owned(),
+            "expected &lt;, or the closing quote before it".to_owned(),
+        ),
+        E::UnknownNamespace(prefix, _) => (
+            code::MALFORMED,
+            format!("the namespace prefix {prefix}: is not declared"),
+            format!("expected xmlns:{prefix}=\"…\" here or further out"),
+        ),
+        other => (code::MALFORMED, parser_words(other), "here".to_owned()),
+    };
+    error(code, span, fact, label)
+}
+
+/// The parser's own sentence without its position, which is shown apart.
+fn parser_words(wrong: &roxmltree::Error) -> String {
+    let text = wrong.to_string();
+    let text = text
+        .rsplit_once(" at ")
+        .map_or(text.as_str(), |parts| parts.0);
+    format!("not well-formed: {text}")
+}
+
+fn convert(
+    from: roxmltree::Node<'_, '_>,
+    source: u32,
+    depth: usize,
+    report: &mut Report,
+) -> Option<Node> {
+    let span = tag_span(&from, source);
+    if depth > MAX_DEPTH {
+        let fact = format!("elements are nested deeper than {MAX_DEPTH}");
+        report.add(error(code::LIMIT, span, fact, "one too deep"));
+        return None;
+    }
+    let mut node = Node {
+        name: from.tag_name().name().to_owned(),
+        namespace: from.tag_name().namespace().map(str::to_owned),
+        span,
+        text_span: span,
+        attributes: from.attributes().map(|a| attribute(&a, source)).collect(),
+        ..Node::default()
+    };
+    for child in from.children() {
+        if child.is_element() {
+            node.children
+                .push(convert(child, source, depth + 1, report)?);
+        } else if let (true, Some(text)) = (child.is_text(), child.text()) {
+            add_text(&mut node, text, child.range(), source);
+        }
+    }
+    Some(node)
+}
+
+fn add_text(node: &mut Node, text: &str, range: std::ops::Range<usize>, source: u32) {
+    if node.text.trim().is_empty() && !text.trim().is_empty() {
+        let lead = text.len() - text.trim_start().len();
+        // Text that came from an entity or CDATA is longer or shorter than its range: stay inside it.
+        let start = (range.start + lead).min(range.end);
+        let end = (start + text.trim().len()).min(range.end);
+        node.text_span = Span {
+            source,
+            start: start as u32,
+            end: end as u32,
+        };
+    }
+    node.text.push_str(text);
+}
+
+fn tag_span(node: &roxmltree::Node<'_, '_>, source: u32) -> Span {
+    let start = node.range().start as u32 + 1;
+    let prefix = node
+        .tag_name()
+        .namespace()
+        .and_then(|uri| node.lookup_prefix(uri))
+        .map_or(0, |p| p.len() + 1);
+    let end = start + (prefix + node.tag_name().name().len()) as u32;
+    Span { source, start, end }
+}
+
+fn attribute(from: &roxmltree::Attribute<'_, '_>, source: u32) -> Attribute {
+    let span = |r: std::ops::Range<usize>| Span {
+        source,
+        start: r.start as u32,
+        end: r.end as u32,
+    };
+    Attribute {
+        name: from.name().to_owned(),
+        namespace: from.namespace().map(str::to_owned),
+        value: from.value().to_owned(),
+        name_span: span(from.range_qname()),
+        value_span: span(from.range_value()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(text: &str) -> Vec<String> {
+        let mut report = Report::default();
+        parse("a.kiwi", text.as_bytes(), &mut report);
+        let found = report.diagnostics();
+        found.iter().map(|d| d.code.to_string()).collect()
+    }
+
+    #[test]
+    fn limits_hold() {
+        let deep = format!("{}{}", "<a>".repeat(5000), "</a>".repeat(5000));
+        assert_eq!(codes(&deep), ["R0005"]);
+        let laughs = "<!DOCTYPE a [<!ENTITY a '&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;'>\
+            <!ENTITY b '&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;'><!ENTITY c '&d;&d;&d;&d;&d;&d;&d;&d;'>\
+            <!ENTITY d '&e;&e;&e;&e;&e;&e;&e;&e;&e;&e;'><!ENTITY e 'ha'>]><a>&a;</a>";
+        assert_eq!(codes(laughs), ["R0005"]);
+        let mut report = Report::default();
+        assert!(parse("a", &vec![b' '; MAX_BYTES + 1], &mut report).is_none());
+    }
+
+    #[test]
+    fn places_of_names_and_values() {
+        let mut report = Report::default();
+        let text = "<a>\n <b c = 'd'> e </b></a>";
+        let node = parse("a.kiwi", text.as_bytes(), &mut report).unwrap();
+        let b = node.child("b").unwrap();
+        let slice = |s: Span| &text[s.start as usize..s.end as usize];
+        assert_eq!(slice(b.span), "b");
+        assert_eq!(slice(b.attributes[0].name_span), "c");
+        assert_eq!(slice(b.value_span("c")), "d");
+        assert_eq!((b.words(), slice(b.text_span)), (Some("e"), "e"));
+    }
+}

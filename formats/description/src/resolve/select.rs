@@ -1,0 +1,219 @@
+//! What counts: profiles, machines, and the image type.
+
+use crate::choice::Choice;
+use crate::code;
+use crate::diagnostic::{Report, error, nearest, quoted, warning};
+use crate::node::Node;
+use crate::source::Span;
+
+/// The conditions under which elements count.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    /// Profiles in force, with the place that brought them.
+    pub profiles: Vec<(String, Span)>,
+    /// The machine's name.
+    pub machine: String,
+}
+
+impl Conditions {
+    /// Whether an element counts, by its `profiles=` and `arch=`.
+    pub fn hold(&self, node: &Node) -> bool {
+        self.machine_fits(node)
+            && node.value("profiles").is_none_or(|names| {
+                names
+                    .split(',')
+                    .any(|n| self.profiles.iter().any(|p| p.0 == n.trim()))
+            })
+    }
+
+    fn machine_fits(&self, node: &Node) -> bool {
+        // <machine arch=…> describes a virtual machine and is no condition.
+        node.name == "machine"
+            || node
+                .value("arch")
+                .is_none_or(|machines| machines.split(',').any(|m| m.trim() == self.machine))
+    }
+}
+
+/// Finds the profiles in force: those asked for with what they require, else those marked `import`.
+pub fn conditions(image: &Node, choice: &Choice, report: &mut Report) -> Conditions {
+    let mut conditions = Conditions {
+        profiles: Vec::new(),
+        machine: choice.machine.clone(),
+    };
+    let declared: Vec<&Node> = image
+        .all("profiles")
+        .flat_map(|p| p.all("profile"))
+        .filter(|p| conditions.machine_fits(p))
+        .collect();
+    for asked in &choice.profiles {
+        let span = report
+            .sources
+            .add_whole("(command line)", format!("--profile {asked}"));
+        let mut way = Vec::new();
+        require(asked, span, &declared, &mut conditions, &mut way, report);
+    }
+    if choice.profiles.is_empty() {
+        let imported = declared.iter().filter(|p| p.is_true("import"));
+        let named =
+            imported.filter_map(|p| Some((p.value("name")?.to_owned(), p.value_span("name"))));
+        conditions.profiles = named.collect();
+    }
+    check_references(image, report);
+    conditions
+}
+
+/// Brings a profile into force, then what it requires, depth first, as KIWI does.
+fn require<'a>(
+    name: &str,
+    span: Span,
+    declared: &[&'a Node],
+    conditions: &mut Conditions,
+    way: &mut Vec<&'a str>,
+    report: &mut Report,
+) {
+    let Some(profile) = declared.iter().find(|p| p.value("name") == Some(name)) else {
+        let fact = format!(
+            "no profile {} is declared for {}",
+            quoted(name),
+            conditions.machine
+        );
+        let names: Vec<&str> = declared.iter().filter_map(|p| p.value("name")).collect();
+        report.add(error(
+            code::UNKNOWN_PROFILE,
+            span,
+            fact,
+            known_profiles(name, &names),
+        ));
+        return;
+    };
+    if way.contains(&name) {
+        let fact = format!(
+            "profile {name} requires itself: {} → {name}",
+            way.join(" → ")
+        );
+        report.add(error(code::PROFILE_CYCLE, span, fact, "expected no circle"));
+        return;
+    }
+    if conditions.profiles.iter().any(|p| p.0 == name) {
+        return;
+    }
+    conditions.profiles.push((name.to_owned(), span));
+    way.push(profile.value("name").unwrap_or_default());
+    for needed in profile.all("requires") {
+        if let Some(next) = needed
+            .value("profile")
+            .filter(|_| conditions.machine_fits(needed))
+        {
+            require(
+                next,
+                needed.value_span("profile"),
+                declared,
+                conditions,
+                way,
+                report,
+            );
+        }
+    }
+    way.pop();
+}
+
+fn known_profiles(name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None if known.is_empty() => "the description declares no profiles".to_owned(),
+        None => format!("expected one of: {}", known.join(", ")),
+    }
+}
+
+/// Conditions on profiles that nobody declares, and on machine names that no machine has.
+fn check_references(image: &Node, report: &mut Report) {
+    let names: Vec<&str> = image
+        .all("profiles")
+        .flat_map(|p| p.all("profile"))
+        .filter_map(|p| p.value("name"))
+        .collect();
+    let mut rest: Vec<&Node> = image.children.iter().collect();
+    while let Some(node) = rest.pop() {
+        rest.extend(&node.children);
+        for name in node
+            .value("profiles")
+            .into_iter()
+            .flat_map(|v| v.split(','))
+        {
+            if !names.contains(&name.trim()) {
+                let fact = format!("no profile {} is declared", quoted(name.trim()));
+                let label = known_profiles(name.trim(), &names);
+                let span = node.value_span("profiles");
+                report.add(warning(code::UNKNOWN_PROFILE, span, fact, label));
+            }
+        }
+        warn_of_aliases(node, report);
+    }
+}
+
+fn warn_of_aliases(node: &Node, report: &mut Report) {
+    let Some(machines) = node.value("arch").filter(|_| node.name != "machine") else {
+        return;
+    };
+    for (alias, name) in [("amd64", "x86_64"), ("arm64", "aarch64")] {
+        let listed: Vec<&str> = machines.split(',').map(str::trim).collect();
+        if listed.contains(&alias) && !listed.contains(&name) {
+            let fact = format!("arch=\"{alias}\" is never the name of a machine");
+            let label = format!("did you mean {name}?");
+            report.add(warning(
+                code::NEVER_MATCHES,
+                node.value_span("arch"),
+                fact,
+                label,
+            ));
+        }
+    }
+}
+
+/// The `<type>` that is built: the one asked for, else the primary one, else the first.
+pub fn image_type<'a>(
+    preferences: &[&'a Node],
+    choice: &Choice,
+    image: &Node,
+    report: &mut Report,
+) -> Option<(&'a Node, Option<Span>)> {
+    let types: Vec<&Node> = preferences.iter().flat_map(|p| p.all("type")).collect();
+    let known = || {
+        types
+            .iter()
+            .filter_map(|t| t.value("image"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if let Some(asked) = &choice.image_type {
+        let span = report
+            .sources
+            .add_whole("(command line)", format!("--type {asked}"));
+        let found = types.iter().find(|t| t.value("image") == Some(asked));
+        if found.is_none() {
+            let fact = format!("no type {} is in force", quoted(asked));
+            report.add(error(
+                code::NO_TYPE,
+                span,
+                fact,
+                format!("there is: {}", known()),
+            ));
+        }
+        return found.map(|t| (*t, Some(span)));
+    }
+    let primary = types.iter().find(|t| t.is_true("primary"));
+    let found = primary.or(types.first());
+    if found.is_none() {
+        let fact = "none of the <preferences> in force has a <type>";
+        let label = "expected <type image=\"oem\" …>";
+        let mut diagnostic = error(code::NO_TYPE, image.span, fact, label);
+        if let Some(hidden) = image.all("preferences").find(|p| p.child("type").is_some()) {
+            diagnostic = diagnostic
+                .and(hidden.span, "these do not count now")
+                .help("choose a profile with --profile NAME");
+        }
+        report.add(diagnostic);
+    }
+    found.map(|t| (*t, None))
+}

@@ -1,0 +1,88 @@
+//! `<users>`. A user's first definition counts; groups of all definitions are joined, as in KIWI.
+
+use manifest::{Plan, User};
+
+use super::Resolution;
+use crate::code;
+use crate::diagnostic::{Report, quoted, warning};
+use crate::node::Node;
+use crate::password;
+
+pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report: &mut Report) {
+    let sections: Vec<&Node> = image
+        .all("users")
+        .filter(|s| r.conditions.hold(s))
+        .collect();
+    for node in sections.iter().flat_map(|s| s.all("user")) {
+        let Some(name) = node.value("name") else {
+            continue;
+        };
+        match plan.users.iter().position(|u| u.name == name) {
+            Some(index) => join(plan, index, node, r, report),
+            None => add(plan, name, node, r, report),
+        }
+    }
+}
+
+fn add(plan: &mut Plan, name: &str, node: &Node, r: &mut Resolution<'_>, report: &mut Report) {
+    let own = |attribute: &str| node.value(attribute).map(str::to_owned);
+    let user = User {
+        name: name.to_owned(),
+        password: password(name, node, &plan.name, report),
+        id: node.value("id").and_then(|v| v.parse().ok()),
+        groups: groups(node),
+        home: own("home"),
+        shell: own("shell"),
+        realname: own("realname"),
+    };
+    r.origin(
+        format!("/users/{}", plan.users.len()),
+        node.value_span("name"),
+    );
+    plan.users.push(user);
+}
+
+fn groups(node: &Node) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for group in node.value("groups").into_iter().flat_map(|v| v.split(',')) {
+        if !list.iter().any(|g| g == group.trim()) {
+            list.push(group.trim().to_owned());
+        }
+    }
+    list
+}
+
+fn join(plan: &mut Plan, index: usize, node: &Node, r: &Resolution<'_>, report: &mut Report) {
+    let user = &mut plan.users[index];
+    for group in groups(node) {
+        if !user.groups.contains(&group) {
+            user.groups.push(group);
+        }
+    }
+    let span = node.value_span("name");
+    let fact = format!("user {} is defined twice", quoted(&user.name));
+    let label = "of this one only the groups count";
+    let mut found = warning(code::SECOND_DEFINITION, span, fact, label);
+    if let Some(first) = r.origins.get(&format!("/users/{index}")) {
+        found = found.and(*first, "the first is here");
+    }
+    report.add(found);
+}
+
+fn password(user: &str, node: &Node, image: &str, report: &mut Report) -> Option<String> {
+    // A password may begin or end with a blank, so the value is taken as it stands.
+    let text = node
+        .attribute("password")
+        .map(|a| a.value.as_str())
+        .filter(|v| !v.is_empty())?;
+    if node.value("pwdformat") == Some("plain") {
+        return password::hash(text, image, user);
+    }
+    if !password::looks_like_hash(text) {
+        let fact = format!("the password of {} is no crypt(3) hash", quoted(user));
+        let label = "expected $6$… or the like";
+        let help = "nobody could log in with it; add pwdformat=\"plain\", or write the hash that mkpasswd prints";
+        report.add(warning(code::NOT_A_HASH, node.value_span("password"), fact, label).help(help));
+    }
+    Some(text.to_owned())
+}

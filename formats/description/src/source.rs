@@ -1,0 +1,163 @@
+//! Source texts and places in them.
+//!
+//! A [`Span`] is a byte range of one source; [`Sources`] turns it into file, line and column. The
+//! command line counts as a source too, so that a wrong option is shown like a wrong line.
+
+use manifest::Origin;
+
+/// A range of bytes in one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span {
+    /// Index of the source.
+    pub source: u32,
+    /// First byte.
+    pub start: u32,
+    /// Byte after the last.
+    pub end: u32,
+}
+
+/// One text that was read.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Name as people know it: a path relative to the description, or `(command line)`.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+    line_starts: Vec<u32>,
+}
+
+/// Line and column of a place, both from 1; the column counts characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in characters, from 1.
+    pub column: u64,
+}
+
+impl Source {
+    fn new(name: String, text: String) -> Self {
+        let after_newlines = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at as u32 + 1);
+        let line_starts = std::iter::once(0).chain(after_newlines).collect();
+        Self {
+            name,
+            text,
+            line_starts,
+        }
+    }
+
+    /// The position of a byte; a byte past the end is the end.
+    pub fn position(&self, at: u32) -> Position {
+        let at = self.boundary(at);
+        let line = self
+            .line_starts
+            .partition_point(|start| *start as usize <= at)
+            .max(1);
+        let start = self.line_starts[line - 1] as usize;
+        Position {
+            line: line as u64,
+            column: self.text[start..at].chars().count() as u64 + 1,
+        }
+    }
+
+    /// The byte where a line and a column (both from 1, in characters) begin; clamped to the text.
+    pub fn byte_at(&self, line: u32, column: u32) -> u32 {
+        let index = (line.max(1) as usize - 1).min(self.line_starts.len() - 1);
+        let start = self.line_starts[index] as usize;
+        let offset: usize = self.text[start..]
+            .chars()
+            .take(column.max(1) as usize - 1)
+            .map(char::len_utf8)
+            .sum();
+        (start + offset) as u32
+    }
+
+    /// The whole lines that a range touches: their first line number, first byte and text.
+    pub fn lines_around(&self, start: u32, end: u32) -> (usize, usize, &str) {
+        let first = self.position(start).line as usize;
+        let from = self.line_starts[first - 1] as usize;
+        let end = self.boundary(end).max(from);
+        let to = self.text[end..]
+            .find('\n')
+            .map_or(self.text.len(), |more| end + more);
+        (first, from, &self.text[from..to])
+    }
+
+    fn boundary(&self, at: u32) -> usize {
+        let mut at = (at as usize).min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    }
+}
+
+/// Every text of one run.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    list: Vec<Source>,
+}
+
+impl Sources {
+    /// Adds a text and returns its index.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
+        self.list.push(Source::new(name.into(), text.into()));
+        self.list.len() as u32 - 1
+    }
+
+    /// Adds a text and returns the span of all of it.
+    pub fn add_whole(&mut self, name: impl Into<String>, text: impl Into<String>) -> Span {
+        let source = self.add(name, text);
+        let end = self.list[source as usize].text.len() as u32;
+        Span {
+            source,
+            start: 0,
+            end,
+        }
+    }
+
+    /// The source of a span.
+    pub fn get(&self, span: Span) -> Option<&Source> {
+        self.list.get(span.source as usize)
+    }
+
+    /// The place of a span, as the manifest writes it.
+    pub fn origin(&self, span: Span) -> Option<Origin> {
+        let source = self.get(span)?;
+        let position = source.position(span.start);
+        Some(Origin {
+            file: source.name.clone(),
+            line: position.line,
+            column: position.column,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_not_bytes() {
+        let mut sources = Sources::default();
+        let whole = sources.add_whole("a.kiwi", "x\nüü<b>\n");
+        let source = sources.get(whole).unwrap();
+        assert_eq!(source.position(6), Position { line: 2, column: 3 });
+        assert_eq!(source.byte_at(2, 3), 6);
+        assert_eq!(source.lines_around(6, 7), (2, 2, "üü<b>"));
+    }
+
+    #[test]
+    fn places_outside_are_clamped() {
+        let mut sources = Sources::default();
+        let whole = sources.add_whole("a.kiwi", "é");
+        let source = sources.get(whole).unwrap();
+        assert_eq!(source.position(1), Position { line: 1, column: 1 });
+        assert_eq!(source.position(99), Position { line: 1, column: 2 });
+        assert_eq!(source.byte_at(7, 7), 2);
+    }
+}

@@ -1,0 +1,203 @@
+//! Older spellings become newer ones, as KIWI's own upgrade does it, from schema 6.8 to 8.5.
+//!
+//! A spelling is upgraded only where the description declares a version that had it. The new nodes
+//! keep the places of the old ones, so diagnostics point at what was written.
+
+use crate::node::{Attribute, Node};
+use crate::table::Version;
+
+/// A value that was renamed or dropped.
+pub struct OldValue {
+    /// The element.
+    pub element: &'static str,
+    /// Its attribute; empty for the text.
+    pub attribute: &'static str,
+    /// The old word.
+    pub word: &'static str,
+    /// The last schema version that has it.
+    pub until: Version,
+    /// The new word; empty: the attribute is dropped.
+    pub now: &'static str,
+}
+
+const fn value(
+    element: &'static str,
+    attribute: &'static str,
+    word: &'static str,
+    until: Version,
+    now: &'static str,
+) -> OldValue {
+    OldValue {
+        element,
+        attribute,
+        word,
+        until,
+        now,
+    }
+}
+
+/// Every renamed value.
+pub const OLD_VALUES: &[OldValue] = &[
+    value("packagemanager", "", "apt-get", (7, 3), "apt"),
+    value("packagemanager", "", "yum", (7, 3), "dnf4"),
+    value("packagemanager", "", "dnf", (7, 5), "dnf4"),
+    value("type", "image", "vmx", (7, 2), "oem"),
+    value("repository", "type", "red-carpet", (7, 0), ""),
+    value("repository", "type", "slack-site", (7, 0), ""),
+    value("repository", "type", "up2date-mirrors", (7, 0), ""),
+    value("repository", "type", "urpmi", (7, 0), ""),
+    value("repository", "type", "yast2", (7, 0), ""),
+    value("repository", "type", "rpm-dir", (8, 0), ""),
+];
+
+/// The renamed value that this is, where it is one.
+pub fn old_value(element: &str, attribute: &str, word: &str) -> Option<&'static OldValue> {
+    OLD_VALUES
+        .iter()
+        .find(|o| o.element == element && o.attribute == attribute && o.word == word)
+}
+
+/// Upgrades a whole document that declares `version`.
+pub fn upgrade(node: &mut Node, version: Version) {
+    match node.name.as_str() {
+        "type" => upgrade_type(node, version),
+        "bootloader" if version <= (8, 3) => split_console(node),
+        "containerconfig" if version <= (7, 4) => rename(node, "additionaltags", "additionalnames"),
+        _ => {}
+    }
+    upgrade_values(node, version);
+    for child in &mut node.children {
+        upgrade(child, version);
+    }
+}
+
+fn upgrade_values(node: &mut Node, version: Version) {
+    let name = node.name.clone();
+    if let Some(old) = old_value(&name, "", node.text.trim()).filter(|o| version <= o.until) {
+        node.text = old.now.to_owned();
+    }
+    node.attributes.retain_mut(|attribute| {
+        let old = old_value(&name, &attribute.name, attribute.value.trim());
+        match old.filter(|o| version <= o.until) {
+            Some(old) if old.now.is_empty() => false,
+            Some(old) => {
+                attribute.value = old.now.to_owned();
+                true
+            }
+            None => true,
+        }
+    });
+}
+
+fn upgrade_type(node: &mut Node, version: Version) {
+    if version <= (6, 8) {
+        node.attributes.retain(|a| a.name != "hybrid");
+    }
+    if version <= (6, 9) {
+        node.children.retain(|c| c.name != "pxedeploy");
+    }
+    if version <= (7, 1) {
+        add_bootloader(node);
+    }
+    if version <= (7, 2) && node.value("image") == Some("vmx") {
+        forbid_resize(node);
+    }
+    if version <= (8, 2) {
+        rename(
+            node,
+            "btrfs_root_is_snapshot",
+            "btrfs_root_is_snapper_snapshot",
+        );
+    }
+    if version <= (8, 4) {
+        node.attributes.retain(|a| a.name != "vga");
+    }
+}
+
+/// Schema 7.2: four attributes of `<type>` became `<bootloader>`.
+fn add_bootloader(node: &mut Node) {
+    const MOVED: &[(&str, &str)] = &[
+        ("bootloader", "name"),
+        ("bootloader_console", "console"),
+        ("boottimeout", "timeout"),
+        ("zipl_targettype", "targettype"),
+    ];
+    let mut moved = Vec::new();
+    node.attributes.retain(|attribute| {
+        let Some((_, new)) = MOVED.iter().find(|m| m.0 == attribute.name) else {
+            return true;
+        };
+        moved.push(Attribute {
+            name: (*new).to_owned(),
+            ..attribute.clone()
+        });
+        false
+    });
+    let Some(name) = moved.iter().find(|a| a.name == "name") else {
+        return;
+    };
+    if node.child("bootloader").is_none() {
+        let span = name.name_span;
+        node.children.push(Node {
+            name: "bootloader".to_owned(),
+            span,
+            text_span: span,
+            attributes: moved
+                .into_iter()
+                .filter(|a| !a.value.trim().is_empty())
+                .collect(),
+            ..Node::default()
+        });
+    }
+}
+
+/// Schema 7.3: a vmx image is an oem image that never resizes.
+fn forbid_resize(node: &mut Node) {
+    let span = node.attribute("image").map_or(node.span, |a| a.value_span);
+    let resize = Node {
+        name: "oem-resize".to_owned(),
+        span,
+        text: "false".to_owned(),
+        text_span: span,
+        ..Node::default()
+    };
+    if let Some(config) = node.children.iter_mut().find(|c| c.name == "oemconfig") {
+        config.children.retain(|c| c.name != "oem-resize");
+        config.children.push(resize);
+    } else {
+        node.children.push(Node {
+            name: "oemconfig".to_owned(),
+            span,
+            text_span: span,
+            children: vec![resize],
+            ..Node::default()
+        });
+    }
+}
+
+/// Schema 8.4: `console="OUTPUT INPUT"` became two attributes.
+fn split_console(node: &mut Node) {
+    let Some(index) = node.attributes.iter().position(|a| a.name == "console") else {
+        return;
+    };
+    let old = node.attributes.remove(index);
+    let (output, input) = match old.value.trim().split_once(' ') {
+        Some((output, input)) => (output, Some(input.trim())),
+        None => (old.value.trim(), None),
+    };
+    let new = |name: &str, value: &str| Attribute {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        ..old.clone()
+    };
+    node.attributes.push(new("output_console", output));
+    if let Some(input) = input {
+        node.attributes.push(new("input_console", input));
+    }
+}
+
+fn rename(node: &mut Node, from: &str, to: &str) {
+    for attribute in node.attributes.iter_mut().filter(|a| a.name == from) {
+        attribute.name = to.to_owned();
+    }
+}
