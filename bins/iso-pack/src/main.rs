@@ -1,2 +1,186 @@
-//! Placeholder.
-fn main() {}
+//! `iso-pack`: the medium that a machine boots from.
+//!
+//! stdin: a manifest with `plan`, `rootfs`, `disk` and `initrd`. stdout: the same with `media`. Needs
+//! `grub-mkimage`, and GRUB's modules where the tree has none. No privilege.
+//!
+//! ```text
+//! /boot/linux, /boot/initrd            kernel and initrd
+//! /boot/grub/grub.cfg, *.img           menu, El Torito images for BIOS and UEFI
+//! /ramforge/deploy.json, map           what ram-deploy reads first
+//! /ramforge/frames.000 …               the payload: compressed chunks, below 4 GiB a file
+//! /ramforge/id-…                       names this medium for GRUB, among several
+//! ```
+
+mod boot;
+mod payload;
+
+use std::process::ExitCode;
+
+use image::Guid;
+use image::iso9660::{BootImage, Content, File, Hybrid, Image};
+use manifest::{
+    BootEntry, Bootloader, Digest, Kernel, Media, Object, Partition, PartitionRole, Ramdisk,
+    Section,
+};
+use serde::{Deserialize, Serialize};
+use stage::{Context, Error, Nothing, Result, Stage};
+use store::tree::Tree;
+
+/// Stage version. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
+fn main() -> ExitCode {
+    let about =
+        "Packs kernel, initrd and disk image into a hybrid ISO for CD and USB, BIOS and UEFI";
+    let stage = Stage::new("iso-pack", env!("CARGO_PKG_VERSION"), VERSION, about)
+        .tools(|_| vec![loader::TOOL])
+        .identity(|_, _| loader::host_identity());
+    stage::main(stage, pack)
+}
+
+/// What the stage reads.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Input {
+    pub(crate) plan: PlanInput,
+    pub(crate) rootfs: RootfsInput,
+    pub(crate) disk: DiskInput,
+    pub(crate) initrd: InitrdInput,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PlanInput {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) bootloader: Bootloader,
+    pub(crate) kernelcmdline: String,
+    pub(crate) ramdisk: Option<Ramdisk>,
+    #[serde(rename = "type")]
+    pub(crate) image_type: TypeInput,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TypeInput {
+    pub(crate) volid: String,
+    pub(crate) installboot: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RootfsInput {
+    pub(crate) tree: Object,
+    pub(crate) kernel: Kernel,
+    pub(crate) source_date_epoch: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DiskInput {
+    pub(crate) map: Object,
+    pub(crate) partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InitrdInput {
+    pub(crate) image: Object,
+    pub(crate) deploy_id: Digest,
+}
+
+/// Packs the ISO.
+fn pack(cx: &mut Context, _: &Nothing, input: Input) -> Result<Media> {
+    let kernelcmdline = boot::kernelcmdline(&input)?;
+    let tree = Tree::read(cx.store(), &input.rootfs.tree)?;
+    let loaders = boot::loaders(cx, &tree, &input)?;
+    let signed = loaders.signed;
+    let image = Image {
+        volume_id: input.plan.image_type.volid.clone(),
+        epoch: i64::try_from(input.rootfs.source_date_epoch)
+            .map_err(|_| Error::refused("rootfs.source_date_epoch: expected seconds since 1970"))?,
+        files: files(cx, &input, &kernelcmdline)?,
+        bios: Some(BootImage {
+            path: "boot/grub/bios.img".to_owned(),
+            bytes: loaders.bios,
+        }),
+        uefi: Some(BootImage {
+            path: "boot/grub/efi.img".to_owned(),
+            bytes: loaders.esp,
+        }),
+        hybrid: Some(hybrid(&input, loaders.mbr)),
+    };
+    let draft = cx.store().draft()?;
+    cx.part("hybrid ISO", || {
+        let mut progress = |_| stage::interrupted().map_err(std::io::Error::other);
+        image::iso9660::write(draft.as_file(), &image, &mut progress).map_err(|error| {
+            stage::interrupted()
+                .err()
+                .unwrap_or_else(|| Error::failed(error.to_string()))
+        })
+    })?;
+    let entry = |firmware: &str, medium: &str, signed| BootEntry {
+        firmware: firmware.to_owned(),
+        medium: medium.to_owned(),
+        signed,
+    };
+    Ok(Media {
+        format: Media::FORMAT,
+        by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+        iso: cx.store().adopt(draft)?,
+        volid: image.volume_id,
+        boot: vec![
+            entry("bios", "cd", false),
+            entry("uefi", "cd", signed),
+            entry("bios", "disk", false),
+            entry("uefi", "disk", signed),
+        ],
+        kernelcmdline,
+    })
+}
+
+/// The files of the medium, small ones first.
+fn files(cx: &Context, input: &Input, kernelcmdline: &str) -> Result<Vec<File>> {
+    let bytes = |path: &str, bytes: &[u8]| File {
+        path: path.to_owned(),
+        content: Content::Bytes(bytes.to_vec()),
+    };
+    let object = |path: &str, object: &Object| File {
+        path: path.to_owned(),
+        content: Content::Parts(vec![payload::part(cx.store(), object)]),
+    };
+    let menu = boot::menu(input, kernelcmdline);
+    let disk_info = format!("{} {}\n", input.plan.name, input.plan.version);
+    let mut files = vec![
+        bytes(".disk/info", disk_info.as_bytes()),
+        bytes("boot/grub/grub.cfg", menu.as_bytes()),
+        bytes(&boot::id_file(input), b""),
+        object("boot/linux", &input.rootfs.kernel.image),
+        object("boot/initrd", &input.initrd.image),
+    ];
+    files.extend(payload::files(cx.store(), &input.disk.map)?);
+    Ok(files)
+}
+
+fn hybrid(input: &Input, mbr_code: Vec<u8>) -> Hybrid {
+    let guid = |what: &str| {
+        let key = blake3::derive_key(
+            &format!("ramforge 2026 medium: {what}"),
+            input.initrd.deploy_id.as_bytes(),
+        );
+        let mut half = [0; 16];
+        half.copy_from_slice(&key[..16]);
+        Guid::from_digest(half)
+    };
+    Hybrid {
+        mbr_code,
+        disk: guid("disk"),
+        iso: guid("iso"),
+        esp: guid("esp"),
+    }
+}
+
+/// Number of the root partition.
+pub(crate) fn root_number(input: &Input) -> Result<u64> {
+    let root = input
+        .disk
+        .partitions
+        .iter()
+        .find(|p| p.role == PartitionRole::Root);
+    root.map(|p| p.number)
+        .ok_or_else(|| Error::refused("disk.partitions: none has the role root"))
+}

@@ -53,19 +53,53 @@ impl Store {
         }
     }
 
+    /// A nameless file in `tmp/` for a writer that needs a real one; [`Store::adopt`] makes it an object.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn draft(&self) -> Result<NamedTempFile> {
+        let tmp = self.tmp_dir();
+        tempfile::Builder::new()
+            .prefix("object-")
+            .tempfile_in(&tmp)
+            .at(&tmp)
+    }
+
+    /// Makes a finished draft an object: it is read once, for its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn adopt(&self, draft: NamedTempFile) -> Result<Object> {
+        let mut hasher = blake3::Hasher::new();
+        let mut file = File::open(draft.path()).at(draft.path())?;
+        let mut buffer = vec![0; COPY_BUFFER];
+        let mut size = 0;
+        loop {
+            match file.read(&mut buffer).at(draft.path())? {
+                0 => break,
+                n => {
+                    hasher.update(&buffer[..n]);
+                    size += n as u64;
+                }
+            }
+        }
+        self.publish(
+            draft,
+            Object {
+                blake3: Digest::from(hasher.finalize()),
+                size,
+            },
+        )
+    }
+
     /// An object to be written piece by piece.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn writer(&self) -> Result<ObjectWriter> {
-        let tmp = self.tmp_dir();
-        let file = tempfile::Builder::new()
-            .prefix("object-")
-            .tempfile_in(&tmp)
-            .at(&tmp)?;
         Ok(ObjectWriter {
             store: self.clone(),
-            file,
+            file: self.draft()?,
             hasher: blake3::Hasher::new(),
             size: 0,
         })
