@@ -1,0 +1,40 @@
+# Ramforge: `make iso` shows it working, `make test` runs every test. Both set up what is missing.
+
+EXAMPLE ?= examples/debian-ram
+OUT     ?= out
+CARGO   ?= cargo
+TARGET   = x86_64-unknown-linux-gnu
+
+.PHONY: iso build setup test test-setup lint bench clean schema
+
+iso: setup build
+	RAM_CHECK=--boot ./pipeline.sh -o $(OUT) $(EXAMPLE)
+
+setup:
+	tools/setup.sh build
+
+test-setup:
+	tools/setup.sh test
+
+# ram-deploy runs inside the initramfs, so it is static; the stages find it beside themselves.
+build:
+	$(CARGO) build --release --workspace --bins
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --profile ramdeploy --target $(TARGET) -p ram-deploy
+
+test: test-setup build
+	tests/run
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	shellcheck pipeline.sh tools/*.sh tests/run tests/bench .ci/run
+
+bench: setup build
+	tests/bench
+
+# The JSON Schemas of the manifest, from its types.
+schema:
+	BLESS=1 $(CARGO) test -q -p manifest --test schema
+
+clean:
+	rm -rf $(OUT) target
