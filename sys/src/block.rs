@@ -1,5 +1,7 @@
 //! Ioctls of block devices (`linux/fs.h`, `linux/blkpg.h`) and the one that grows a mounted ext4.
 
+#![allow(unsafe_code)]
+
 use std::ffi::c_void;
 use std::os::fd::AsFd;
 

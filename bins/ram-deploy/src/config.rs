@@ -1,0 +1,159 @@
+//! What `initrd-inject` tells `ram-deploy`: `/etc/ramforge/deploy.json` and `modules.json`, canonical JSON.
+//!
+//! *Not here:* what the kernel command line changes of it; see [`crate::cmdline`].
+
+use manifest::{Digest, Object};
+use serde::{Deserialize, Serialize};
+
+use crate::stop::{Result, Stop};
+
+/// The version of both files' shape. Changelog. 1: the first.
+pub const FORMAT: u64 = 1;
+/// Where the configuration of a deployment lies, without the leading slash.
+pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
+/// Where the list of modules lies, without the leading slash.
+pub const MODULES_FILE: &str = "etc/ramforge/modules.json";
+/// Where the configuration for growing a disk's own root lies, without the leading slash.
+pub const GROW_FILE: &str = "etc/ramforge/grow.json";
+/// Directory of the carried modules, without the leading slash.
+pub const MODULES_DIR: &str = "usr/lib/ramforge/modules";
+/// The chunk map on the medium, from its root.
+pub const MAP_ON_MEDIUM: &str = "ramforge/map";
+
+/// The payload file number `n` on the medium, from its root.
+pub fn frames_on_medium(n: usize) -> String {
+    format!("ramforge/frames.{n:03}")
+}
+
+/// `deploy.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The version of this shape.
+    pub format: u64,
+    /// Volume id of the medium.
+    pub volume_id: String,
+    /// The chunk map that the medium must carry.
+    pub map: Object,
+    /// Length of the disk image in bytes.
+    pub image_size: u64,
+    /// Bytes in 4096-byte pages of the image that are not all zero.
+    pub data_bytes: u64,
+    /// UUID of the root file system, as `blkid` prints it.
+    pub root_uuid: String,
+    /// Where the image goes.
+    pub store: RamStore,
+    /// Whether the root grows to the RAM disk (`oem-resize`).
+    pub resize: bool,
+    /// RAM in bytes that the running system needs beside the image.
+    pub reserve_bytes: u64,
+    /// RAM in bytes that the unpacked initramfs holds, free again after switch_root.
+    pub initramfs_bytes: u64,
+}
+
+/// Where the image goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RamStore {
+    /// A RAM disk of the kernel's brd driver.
+    Brd {
+        /// The device: `/dev/ramN`.
+        device: String,
+        /// Its size in KiB; absent: just large enough for the image.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size_kib: Option<u64>,
+    },
+}
+
+/// `grow.json`: in the initramfs of a disk that the image was written to by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrowConfig {
+    /// The version of this shape.
+    pub format: u64,
+    /// UUID of the root file system, as `blkid` prints it.
+    pub root_uuid: String,
+}
+
+/// `modules.json`: every module after those it depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleList {
+    /// The version of this shape.
+    pub format: u64,
+    /// The modules, in an order in which they can be loaded.
+    pub modules: Vec<Module>,
+}
+
+/// One kernel module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Module {
+    /// Its name, with underscores.
+    pub name: String,
+    /// Its file in the initramfs, without the leading slash, not compressed.
+    pub path: String,
+    /// Names of the modules that must be loaded before, if they are in the list.
+    pub needs: Vec<String>,
+    /// When it is loaded.
+    pub when: When,
+    /// Patterns of device ids (`modules.alias`) for [`When::Device`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+}
+
+/// When a module is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Only when something asks for it by name.
+    Asked,
+    /// When a device with one of its aliases is there.
+    Device,
+    /// At once.
+    Always,
+}
+
+/// Reads a file of the initramfs that `initrd-inject` wrote.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn read<T: serde::de::DeserializeOwned>(path: &str) -> Result<T> {
+    let again = "build the initramfs again with initrd-inject";
+    let path = format!("/{path}");
+    let text = std::fs::read(&path).map_err(|e| Stop::new(format!("{path}: {e}"), again))?;
+    serde_json::from_slice(&text).map_err(|e| Stop::new(format!("{path}: {e}"), again))
+}
+
+impl Config {
+    /// The id that ties an initramfs to its medium.
+    pub fn deploy_id(&self) -> Digest {
+        self.map.blake3
+    }
+
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |fact: String| {
+            Err(Stop::new(
+                fact,
+                "use the initramfs and the program of one release",
+            ))
+        };
+        if self.format != FORMAT {
+            return refuse(format!(
+                "deploy.json has format {}, this ram-deploy reads {FORMAT}",
+                self.format
+            ));
+        }
+        if !self.image_size.is_multiple_of(512) {
+            return refuse(format!(
+                "the image is {} bytes long, which are no whole sectors",
+                self.image_size
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Words for people: on every console, and in the kernel's log for those who come later.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long one line may wait for a console that does not take it, such as a serial line that is held.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Least time between two lines of progress.
+const PACE: Duration = Duration::from_secs(1);
+
+/// All consoles of the machine.
+#[derive(Debug)]
+pub struct Console {
+    outputs: Vec<Output>,
+    log: Option<Mutex<File>>,
+    pace: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct Output {
+    file: File,
+    /// A screen, where a line of progress overwrites the one before.
+    screen: bool,
+}
+
+impl Console {
+    /// Opens every console in /proc/consoles, or /dev/console where that tells none.
+    pub fn open() -> Self {
+        let names = std::fs::read_to_string("/proc/consoles").unwrap_or_default();
+        let mut outputs: Vec<Output> = console_names(&names)
+            .filter_map(|name| Output::open(&format!("/dev/{name}"), is_screen(name)))
+            .collect();
+        if outputs.is_empty() {
+            outputs.extend(Output::open("/dev/console", false));
+        }
+        let log = OpenOptions::new().write(true).open("/dev/kmsg").ok();
+        Self {
+            outputs,
+            log: log.map(Mutex::new),
+            pace: Mutex::new(None),
+        }
+    }
+
+    /// Says one line.
+    pub fn say(&self, line: &str) {
+        for output in &self.outputs {
+            let clear = if output.screen { "\r\x1b[K" } else { "" };
+            output.write(&format!("{clear}ramforge: {line}\r\n"));
+        }
+        self.log(line);
+    }
+
+    /// Writes one line to the kernel's log only, at a level that consoles do not show.
+    pub fn log(&self, line: &str) {
+        if let Some(log) = &self.log {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            // The log is for later; where it cannot be had the consoles have said it.
+            let _ = log.write_all(format!("<7>ramforge: {line}\n").as_bytes());
+        }
+    }
+
+    /// Says where the work stands, at most once a second; `line` is only asked for when it is time.
+    pub fn progress(&self, line: impl FnOnce() -> String) {
+        let Ok(mut last) = self.pace.try_lock() else {
+            return;
+        };
+        let now = Instant::now();
+        let since = *last.get_or_insert(now);
+        if now - since < PACE {
+            return;
+        }
+        *last = Some(now);
+        let line = line();
+        for output in &self.outputs {
+            let text = if output.screen {
+                format!("\r\x1b[Kramforge: {line}")
+            } else {
+                format!("ramforge: {line}\r\n")
+            };
+            output.write(&text);
+        }
+    }
+}
+
+impl Output {
+    fn open(path: &str, screen: bool) -> Option<Self> {
+        let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(Path::new(path))
+            .ok()?;
+        Some(Self { file, screen })
+    }
+
+    /// Writes what the console takes; a console that takes nothing must not stop a boot.
+    fn write(&self, text: &str) {
+        let mut rest = text.as_bytes();
+        let end = Instant::now() + PATIENCE;
+        while !rest.is_empty() && Instant::now() < end {
+            match (&self.file).write(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => (),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The devices in the text of /proc/consoles.
+fn console_names(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.split_ascii_whitespace().next())
+}
+
+/// Whether a console is a virtual terminal.
+fn is_screen(name: &str) -> bool {
+    name.strip_prefix("tty")
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `done` of `total` bytes after `time`, in words.
+pub fn progress_line(done: u64, total: u64, time: Duration) -> String {
+    const MIB: f64 = (1 << 20) as f64;
+    let rate = done as f64 / time.as_secs_f64().max(0.001);
+    let left = (total.saturating_sub(done)) as f64 / rate.max(1.0);
+    format!(
+        "{:3} % of {} MiB, {:.0} MiB/s, {:.0} s left",
+        (done * 100).checked_div(total).unwrap_or(100),
+        total >> 20,
+        rate / MIB,
+        left.ceil()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consoles_are_found() {
+        let text =
+            "ttyS0                -W- (EC p a)    4:64\ntty0                 -WU (E     )    4:1\n";
+        assert_eq!(console_names(text).collect::<Vec<_>>(), ["ttyS0", "tty0"]);
+        assert!(
+            is_screen("tty0") && !is_screen("ttyS0") && !is_screen("tty") && !is_screen("hvc0")
+        );
+    }
+
+    #[test]
+    fn progress_has_rate_and_time_left() {
+        let line = progress_line(100 << 20, 400 << 20, Duration::from_secs(2));
+        assert_eq!(line, " 25 % of 400 MiB, 50 MiB/s, 6 s left");
+        assert_eq!(
+            progress_line(0, 0, Duration::ZERO),
+            "100 % of 0 MiB, 0 MiB/s, 0 s left"
+        );
+    }
+}

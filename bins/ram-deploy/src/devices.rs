@@ -1,0 +1,147 @@
+//! Block devices, found in sysfs: udev need not run, and may lag behind.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FileType, Mode, makedev};
+
+/// Where nodes are made that /dev does not have yet.
+const NODES: &str = "/run/ramforge/dev";
+/// How often sysfs and /dev are looked at.
+pub const POLL: Duration = Duration::from_millis(100);
+
+/// A block device or partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Device {
+    /// Its name in sysfs: `sda1`.
+    pub name: String,
+}
+
+impl Device {
+    /// The device with that name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+        }
+    }
+
+    /// An attribute in sysfs, trimmed.
+    pub fn attribute(&self, attribute: &str) -> Option<String> {
+        let path = self.sys().join(attribute);
+        Some(fs::read_to_string(path).ok()?.trim().to_owned())
+    }
+
+    /// Its directory in sysfs.
+    pub fn sys(&self) -> PathBuf {
+        Path::new("/sys/class/block").join(&self.name)
+    }
+
+    /// Length in bytes, as sysfs tells it in sectors of 512.
+    pub fn size(&self) -> u64 {
+        let sectors: Option<u64> = self.attribute("size").and_then(|s| s.parse().ok());
+        sectors.unwrap_or(0).saturating_mul(512)
+    }
+
+    /// The number of a partition.
+    pub fn partition(&self) -> Option<u32> {
+        self.attribute("partition")?.parse().ok()
+    }
+
+    /// The disk that a partition belongs to.
+    pub fn disk(&self) -> Option<Self> {
+        let real = fs::canonicalize(self.sys()).ok()?;
+        Some(Self::named(real.parent()?.file_name()?.to_str()?))
+    }
+
+    /// The partition `number` of this disk.
+    pub fn child(&self, number: u32) -> Option<Self> {
+        all().into_iter().find(|device| {
+            device.partition() == Some(number) && device.disk().as_ref() == Some(self)
+        })
+    }
+
+    /// A device node: the one in /dev, or one made for the purpose.
+    ///
+    /// # Errors
+    /// What the system says where sysfs does not know the device or the node cannot be made.
+    pub fn node(&self) -> io::Result<PathBuf> {
+        let path = Path::new("/dev").join(self.name.replace('!', "/"));
+        if path.exists() {
+            return Ok(path);
+        }
+        let numbers = self.attribute("dev").ok_or(io::ErrorKind::NotFound)?;
+        let (major, minor) = parse_numbers(&numbers).ok_or(io::ErrorKind::InvalidData)?;
+        fs::create_dir_all(NODES)?;
+        let path = Path::new(NODES).join(self.name.replace('!', "-"));
+        let mode = Mode::RUSR | Mode::WUSR;
+        match rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            FileType::BlockDevice,
+            mode,
+            makedev(major, minor),
+        ) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(path),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// What the system says: ENOMEDIUM for an empty drive.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(self.node()?)
+    }
+
+    /// Waits until sysfs knows it and a node is there.
+    ///
+    /// # Errors
+    /// The last refusal when `limit` has passed.
+    pub fn wait(&self, limit: Duration) -> io::Result<PathBuf> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.node() {
+                Err(e) if Instant::now() >= end => return Err(e),
+                Err(_) => std::thread::sleep(POLL),
+                Ok(path) => return Ok(path),
+            }
+        }
+    }
+
+    /// Asks udev to look at it (again).
+    pub fn announce(&self) {
+        // Where udev does not run nobody listens, and nothing is lost.
+        let _ = fs::write(self.sys().join("uevent"), "change");
+    }
+}
+
+/// Every block device and partition, disks before their partitions.
+pub fn all() -> Vec<Device> {
+    let Ok(entries) = fs::read_dir("/sys/class/block") else {
+        return Vec::new();
+    };
+    let mut devices: Vec<Device> = entries
+        .filter_map(|entry| Some(Device::named(entry.ok()?.file_name().to_str()?)))
+        .collect();
+    devices.sort();
+    devices
+}
+
+fn parse_numbers(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_are_read() {
+        assert_eq!(parse_numbers("259:3"), Some((259, 3)));
+        assert_eq!(parse_numbers("259"), None);
+    }
+}

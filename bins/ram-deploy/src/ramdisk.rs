@@ -1,0 +1,223 @@
+//! The RAM store `brd`: the kernel's RAM disk, `/dev/ramN`.
+//!
+//! A page is allocated on every write, zeros too, and reads of pages never written give zeros. So holes
+//! are never written, and a RAM disk may be larger than the machine's RAM.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cmdline::Cmdline;
+use crate::config::{Config, RamStore};
+use crate::devices::Device;
+use crate::modules::Loader;
+use crate::stop::{Result, Stop};
+
+const APPEAR: Duration = Duration::from_secs(10);
+/// Minor numbers that a RAM disk keeps for partitions.
+const MAX_PART: u32 = 16;
+/// More RAM disks than anyone means, so that a typing error makes no thousands.
+const MAX_NUMBER: u32 = 63;
+
+/// What the RAM disk shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RamDisk {
+    /// The N in `/dev/ramN`.
+    pub number: u32,
+    /// Its size in KiB.
+    pub size_kib: u64,
+}
+
+impl RamDisk {
+    /// Size and device: the kernel command line wins over the configuration, which wins over the
+    /// image's own size.
+    ///
+    /// # Errors
+    /// A sentence where the device is no RAM disk or the image does not fit.
+    pub fn resolve(config: &Config, cmdline: &Cmdline) -> Result<Self> {
+        let RamStore::Brd { device, size_kib } = &config.store;
+        let (name, said) = match cmdline.value("rd.kiwi.oem.installdevice") {
+            Some(name) => (name, "rd.kiwi.oem.installdevice="),
+            None => (device.as_str(), "the target device "),
+        };
+        let Some(number) = number(name) else {
+            return Err(Stop::new(
+                format!("{said}{name} is no RAM disk, and this medium writes to RAM only"),
+                "set rd.kiwi.oem.installdevice=/dev/ram1 in the boot menu",
+            ));
+        };
+        let image_kib = config.image_size.div_ceil(1024);
+        let size_kib = cmdline
+            .number("ramdisk_size")?
+            .or(*size_kib)
+            .unwrap_or(image_kib);
+        if size_kib < image_kib {
+            return Err(Stop::new(
+                format!(
+                    "ramdisk_size={size_kib} (KiB) is smaller than the image, which has {image_kib} KiB"
+                ),
+                format!("set ramdisk_size={image_kib} or more in the boot menu"),
+            ));
+        }
+        Ok(Self { number, size_kib })
+    }
+
+    /// The block device.
+    pub fn device(&self) -> Device {
+        Device::named(&format!("ram{}", self.number))
+    }
+
+    /// Loads brd so that the device is there, empty, with the right size.
+    ///
+    /// # Errors
+    /// A sentence where brd cannot be loaded or is there with too small a size.
+    pub fn set_up(&self, loader: &mut Loader) -> Result<PathBuf> {
+        if self.device().size() == 0 {
+            self.load(loader)?;
+        } else if self.device().size() < self.size_kib * 1024 {
+            // Loaded by somebody else with its default size, and most likely not in use yet.
+            self.reload(loader)?;
+        }
+        let path = self.device().wait(APPEAR).map_err(|e| {
+            Stop::new(
+                format!(
+                    "/dev/ram{} did not appear after brd was loaded: {e}",
+                    self.number
+                ),
+                "see the kernel's log",
+            )
+        })?;
+        let size_kib = self.device().size() / 1024;
+        if size_kib < self.size_kib {
+            return Err(self.too_small(size_kib));
+        }
+        Ok(path)
+    }
+
+    fn load(&self, loader: &mut Loader) -> Result<()> {
+        let parameters = format!(
+            "rd_nr={} rd_size={} max_part={MAX_PART}",
+            self.number + 1,
+            self.size_kib
+        );
+        match loader.load("brd", &parameters) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Stop::new(
+                format!(
+                    "/dev/ram{} is not there, and the initramfs carries no brd module",
+                    self.number
+                ),
+                "build the initramfs again with initrd-inject",
+            )),
+            Err(e) => Err(Stop::new(
+                format!("the module brd cannot be loaded: {e}"),
+                "boot the kernel that this initramfs was built for",
+            )),
+        }
+    }
+
+    fn reload(&self, loader: &mut Loader) -> Result<()> {
+        let size_kib = self.device().size() / 1024;
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        rustix::system::delete_module(c"brd", flags).map_err(|_| self.too_small(size_kib))?;
+        self.load(loader)
+    }
+
+    fn too_small(&self, size_kib: u64) -> Stop {
+        Stop::new(
+            format!(
+                "/dev/ram{} exists with {size_kib} KiB, and {} KiB are needed: brd is built into the kernel or in use",
+                self.number, self.size_kib
+            ),
+            format!(
+                "add ramdisk_size={} to the kernel command line",
+                self.size_kib
+            ),
+        )
+    }
+}
+
+/// The N of `/dev/ramN`.
+fn number(device: &str) -> Option<u32> {
+    let digits = device.strip_prefix("/dev/ram")?;
+    let number: u32 = digits.parse().ok()?;
+    (number <= MAX_NUMBER && digits == number.to_string()).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manifest::Object;
+
+    fn config(size_kib: Option<u64>) -> Config {
+        Config {
+            format: 1,
+            volume_id: "INSTALL".into(),
+            map: Object::of(b"map"),
+            image_size: 800 << 20,
+            data_bytes: 600 << 20,
+            root_uuid: "u".into(),
+            store: RamStore::Brd {
+                device: "/dev/ram1".into(),
+                size_kib,
+            },
+            resize: true,
+            reserve_bytes: 0,
+            initramfs_bytes: 0,
+        }
+    }
+
+    fn resolve(size_kib: Option<u64>, line: &str) -> Result<RamDisk> {
+        RamDisk::resolve(&config(size_kib), &Cmdline::parse(line))
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        assert_eq!(resolve(None, "").unwrap().size_kib, 800 << 10);
+        assert_eq!(resolve(Some(2_048_000), "").unwrap().size_kib, 2_048_000);
+        let found = resolve(
+            Some(2_048_000),
+            "ramdisk_size=1000000 rd.kiwi.oem.installdevice=/dev/ram0",
+        );
+        assert_eq!(
+            found,
+            Ok(RamDisk {
+                number: 0,
+                size_kib: 1_000_000
+            })
+        );
+    }
+
+    #[test]
+    fn a_ram_disk_smaller_than_the_image_is_refused() {
+        let text = resolve(Some(2_048_000), "ramdisk_size=819199")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            text,
+            "ramdisk_size=819199 (KiB) is smaller than the image, which has 819200 KiB; \
+             set ramdisk_size=819200 or more in the boot menu"
+        );
+    }
+
+    #[test]
+    fn only_ram_disks_are_written() {
+        for device in [
+            "/dev/sda",
+            "/dev/ram",
+            "/dev/ram01",
+            "/dev/ram1p3",
+            "/dev/ram64",
+            "ram1",
+        ] {
+            assert_eq!(number(device), None, "{device}");
+        }
+        assert_eq!(number("/dev/ram12"), Some(12));
+        let text = resolve(None, "rd.kiwi.oem.installdevice=/dev/sda")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.starts_with("rd.kiwi.oem.installdevice=/dev/sda is no RAM disk"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! The program's two modes, from beginning to end.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use crate::cmdline::Cmdline;
+use crate::config::{self, Config, GrowConfig, ModuleList};
+use crate::console::{Console, progress_line};
+use crate::deploy;
+use crate::devices::Device;
+use crate::grow;
+use crate::medium::{self, Medium};
+use crate::modules::Loader;
+use crate::payload::Payload;
+use crate::ram;
+use crate::ramdisk::RamDisk;
+use crate::segment;
+use crate::stop::{Result, Stop};
+use crate::target::Disk;
+
+/// Says that the deployment is done; the hooks look for it.
+pub const DONE_FILE: &str = "/run/ramforge/deployed";
+/// Seconds that a medium may take to appear.
+const WAIT: u64 = 60;
+
+/// Deploys the image of the medium into the RAM disk.
+///
+/// # Errors
+/// A sentence; the caller must then stop the boot.
+pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
+    if fs::exists(DONE_FILE).unwrap_or(false) {
+        return Ok(());
+    }
+    let config: Config = config::read(config::DEPLOY_FILE)?;
+    config.check()?;
+    let disk = RamDisk::resolve(&config, cmdline)?;
+    check_ram(&config)?;
+    let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
+    loader.load_always(console);
+    let wait = cmdline.seconds("rd.ramforge.wait", WAIT)?;
+    let medium = medium::find(&config, wait, &mut loader, console)?;
+    check_ram(&config)?;
+    let path = disk.set_up(&mut loader)?;
+    let target = Disk::device(&path).map_err(|e| unusable(&disk.device(), &e))?;
+    // udev leaves a locked disk alone.
+    rustix::fs::flock(target.as_file(), FlockOperation::LockExclusive)
+        .map_err(|e| unusable(&disk.device(), &e.into()))?;
+    copy(&medium, &target, &disk.device(), console)?;
+    release(medium, console);
+    drop(target);
+    settle(&config, cmdline, &disk.device(), console)
+}
+
+fn unusable(device: &Device, error: &std::io::Error) -> Stop {
+    Stop::new(
+        format!("/dev/{} cannot be used: {error}", device.name),
+        "see that nothing else in the initramfs uses it",
+    )
+}
+
+fn check_ram(config: &Config) -> Result<()> {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let need = ram::need(
+        config.data_bytes,
+        config.reserve_bytes,
+        config.initramfs_bytes,
+    );
+    // A kernel that does not tell is not refused: the RAM store reports when RAM runs out.
+    ram::available(&meminfo).map_or(Ok(()), |available| ram::check(need, available))
+}
+
+/// Copies all chunks, with progress on the consoles.
+fn copy(medium: &Medium, target: &Disk, device: &Device, console: &Console) -> Result<()> {
+    let map = &medium.map;
+    let payload = Payload::open(medium.root(), map.payload().1)?;
+    let total: u64 = map.chunks.iter().map(|c| map.chunk_len(c.at)).sum();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = deploy::workers(map.chunk_size, cpus);
+    console.say(&format!(
+        "copying {} MiB from {} to /dev/{}",
+        total >> 20,
+        medium.device.name,
+        device.name
+    ));
+    let begin = Instant::now();
+    let tell = |done| console.progress(|| progress_line(done, total, begin.elapsed()));
+    deploy::deploy(map, &payload, target, workers, &tell)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    console.say(&format!(
+        "{} MiB verified and written in {seconds:.1} s",
+        total >> 20
+    ));
+    Ok(())
+}
+
+fn release(medium: Medium, console: &Console) {
+    let name = medium.device.name.clone();
+    match medium.release() {
+        Ok(()) => console.say(&format!(
+            "the medium in {name} is free and may be removed now"
+        )),
+        // The root is whole: the system may start, but the person must know.
+        Err(stop) => console.say(&format!("warning: {stop}")),
+    }
+}
+
+/// Makes the kernel and udev see the partitions, grows the root, marks the deployment as done.
+fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) -> Result<()> {
+    // The rules must outlive switch_root: the system's own udev knows no RAM disks.
+    write_run("udev/rules.d/59-ramforge.rules", segment::UDEV_RULES)?;
+    let resize = cmdline
+        .value("rd.ramforge.resize")
+        .map_or(config.resize, |v| v != "0");
+    let grown = resize && grow::grow(disk, &config.root_uuid, console)?;
+    if !grown {
+        reread(disk)?;
+    }
+    let Some((root, _)) = find_root(disk, &config.root_uuid) else {
+        return Err(Stop::new(
+            format!(
+                "/dev/{} has no partition with the root file system {}",
+                disk.name, config.root_uuid
+            ),
+            "build the image again",
+        ));
+    };
+    for device in crate::devices::all() {
+        if device.name.starts_with(&disk.name)
+            && (device == *disk || device.disk().as_ref() == Some(disk))
+        {
+            device.announce();
+        }
+    }
+    console.log(&format!("root is /dev/{}", root.name));
+    write_run("ramforge/deployed", "")
+}
+
+fn find_root(disk: &Device, uuid: &str) -> Option<(Device, crate::ext4::Superblock)> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let found = grow::find_root(uuid, |d| d.disk().as_ref() == Some(disk));
+        if found.is_some() || Instant::now() >= end {
+            return found;
+        }
+        std::thread::sleep(crate::devices::POLL);
+    }
+}
+
+fn reread(disk: &Device) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    let file = disk.open().map_err(|e| unusable(disk, &e))?;
+    loop {
+        match sys::block::reread_partitions(&file) {
+            Err(rustix::io::Errno::BUSY) if Instant::now() < end => {
+                std::thread::sleep(crate::devices::POLL);
+            }
+            outcome => return outcome.map_err(|e| unusable(disk, &e.into())),
+        }
+    }
+}
+
+fn write_run(name: &str, text: &str) -> Result<()> {
+    let path = std::path::Path::new("/run").join(name);
+    let write = |path: &std::path::Path| {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(path, text)
+    };
+    write(&path).map_err(|e| {
+        Stop::new(
+            format!("{}: {e}", path.display()),
+            "mount a writable /run before ram-deploy runs",
+        )
+    })
+}
+
+/// Grows the root of the disk this system was written to, where the disk has room behind it.
+///
+/// # Errors
+/// A sentence; the boot may go on.
+pub fn grow_own_disk(cmdline: &Cmdline, console: &Console) -> Result<()> {
+    let config: GrowConfig = config::read(config::GROW_FILE)?;
+    let deployed = fs::exists(DONE_FILE).unwrap_or(false);
+    if deployed || cmdline.value("rd.ramforge.resize") == Some("0") {
+        return Ok(());
+    }
+    let Some((root, _)) = grow::find_root(&config.root_uuid, |_| true) else {
+        return Ok(());
+    };
+    match root.disk() {
+        Some(disk) => grow::grow(&disk, &config.root_uuid, console).map(|_| ()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,110 @@
+//! What a segment appended to a dracut initramfs contains.
+//!
+//! Files only in directories of their own or where dracut looks for additions; a base with `/bin` as a
+//! symbolic link keeps it, because nothing goes below `/bin`, `/lib` or `/sbin` unless the base has
+//! real directories there.
+//!
+//! *Not here:* the archive itself; that is `image::cpio`.
+
+use std::collections::BTreeMap;
+
+use crate::config::{self, Config, GrowConfig, Module, ModuleList};
+
+/// Links by which a root in a RAM disk is found.
+pub const UDEV_RULES: &str = include_str!("../initramfs/59-ramforge.rules");
+
+const UNIT: &str = include_str!("../initramfs/ram-deploy.service");
+const SYSROOT: &str = include_str!("../initramfs/sysroot.conf");
+const INITQUEUE: &str = include_str!("../initramfs/initqueue.sh");
+const FINISHED: &str = include_str!("../initramfs/finished.sh");
+const GROW: &str = include_str!("../initramfs/grow.sh");
+/// The program, without the leading slash.
+const PROGRAM: &str = "usr/bin/ram-deploy";
+const UNITS: &str = "etc/systemd/system";
+
+/// One entry of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A directory, 0755.
+    Dir,
+    /// A file, 0644.
+    File(Vec<u8>),
+    /// A program or script, 0755.
+    Program(Vec<u8>),
+    /// A symbolic link and its target.
+    Link(String),
+}
+
+/// Entries by path without the leading slash, parents before children.
+pub type Items = BTreeMap<String, Item>;
+
+/// The segment that deploys: `program` is the static `ram-deploy`, `modules` the files of the modules
+/// that `list` names and the base does not have. `hooks` is dracut's directory of hooks in the base,
+/// `usr/lib/dracut/hooks` or `lib/dracut/hooks`.
+pub fn deploy(
+    program: Vec<u8>,
+    config: &Config,
+    list: &ModuleList,
+    modules: Vec<(String, Vec<u8>)>,
+    hooks: &str,
+) -> manifest::Result<Items> {
+    let mut items = Items::new();
+    let mut file = |path: String, bytes: &[u8]| items.insert(path, Item::File(bytes.to_vec()));
+    file(
+        config::DEPLOY_FILE.into(),
+        manifest::to_canonical(config)?.as_bytes(),
+    );
+    file(
+        config::MODULES_FILE.into(),
+        manifest::to_canonical(list)?.as_bytes(),
+    );
+    file(format!("{UNITS}/ram-deploy.service"), UNIT.as_bytes());
+    file(
+        format!("{UNITS}/sysroot.mount.d/ram-deploy.conf"),
+        SYSROOT.as_bytes(),
+    );
+    file(
+        "etc/udev/rules.d/59-ramforge.rules".into(),
+        UDEV_RULES.as_bytes(),
+    );
+    for (path, bytes) in modules {
+        items.insert(path, Item::File(bytes));
+    }
+    let wanted = format!("{UNITS}/initrd.target.wants/ram-deploy.service");
+    items.insert(wanted, Item::Link("../ram-deploy.service".into()));
+    let mut script = |path: String, text: &str| items.insert(path, Item::Program(text.into()));
+    script(format!("{hooks}/initqueue/00-ram-deploy.sh"), INITQUEUE);
+    script(
+        format!("{hooks}/initqueue/finished/ram-deploy.sh"),
+        FINISHED,
+    );
+    items.insert(PROGRAM.into(), Item::Program(program));
+    Ok(with_parents(items))
+}
+
+/// The segment for the initramfs of a disk that the image is written to by hand.
+pub fn grow(program: Vec<u8>, config: &GrowConfig, hooks: &str) -> manifest::Result<Items> {
+    let mut items = Items::new();
+    let text = manifest::to_canonical(config)?;
+    items.insert(config::GROW_FILE.into(), Item::File(text.into()));
+    items.insert(
+        format!("{hooks}/pre-mount/10-ram-deploy-grow.sh"),
+        Item::Program(GROW.into()),
+    );
+    items.insert(PROGRAM.into(), Item::Program(program));
+    Ok(with_parents(items))
+}
+
+/// Where the file of a carried module lies in the initramfs.
+pub fn module_path(module: &Module) -> String {
+    format!("{}/{}.ko", config::MODULES_DIR, module.name)
+}
+
+fn with_parents(mut items: Items) -> Items {
+    let parents: Vec<String> = items
+        .keys()
+        .flat_map(|path| path.match_indices('/').map(|(i, _)| path[..i].to_owned()))
+        .collect();
+    items.extend(parents.into_iter().map(|path| (path, Item::Dir)));
+    items
+}
