@@ -177,7 +177,8 @@ fn any_changed_bit_of_the_primary_table_is_found() {
 
 #[test]
 fn impossible_tables_are_refused() {
-    let changes: [(&str, fn(&mut Table)); 6] = [
+    type Change = fn(&mut Table);
+    let changes: [(&str, Change); 6] = [
         ("overlap", |t| t.partitions[1].first -= 1),
         ("backwards", |t| {
             t.partitions[2].last = t.partitions[2].first - 1
