@@ -1,7 +1,7 @@
 //! The grammar: every element and attribute of a document against its row of the table.
 
 use crate::code;
-use crate::diagnostic::{Report, error, quoted};
+use crate::diagnostic::{Report, error, nearest, quoted};
 use crate::document::suggestion;
 use crate::node::{Attribute, Node};
 use crate::table::{Attr, Content, Element, Kind, Often, Version, below, elements, find};
@@ -157,7 +157,13 @@ fn check_attributes(node: &Node, row: &Element, version: Version, report: &mut R
             None => check_one(row, attribute, version, report),
         }
     }
-    let there = |name: &str| node.attribute(name).is_some();
+    // A misspelt name was told above; it counts as the name that was meant.
+    let meant: Vec<&str> = node
+        .attributes
+        .iter()
+        .filter_map(|a| nearest(&a.name, row.attributes.iter().map(|r| r.name)))
+        .collect();
+    let there = |name: &str| node.attribute(name).is_some() || meant.contains(&name);
     for missing in row.attributes.iter().filter(|a| a.must && !there(a.name)) {
         let fact = format!("<{}> has no {}", row.name, missing.name);
         let label = format!(

@@ -2,7 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use crate::code::Code;
+use crate::code::{self, Code};
 use crate::source::{Sources, Span};
 
 /// How much a diagnostic matters.
@@ -98,9 +98,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a finding; the same finding at the same place counts once.
+    /// Adds a finding; the same finding at the same place counts once. Where a value is not even of its
+    /// kind, nothing more is said about it.
     pub fn add(&mut self, diagnostic: Diagnostic) {
-        if !self.found.contains(&diagnostic) {
+        let place = |d: &Diagnostic| d.place.as_ref().map(|p| p.0);
+        let follows = |d: &Diagnostic| {
+            matches!(d.code, code::BAD_VALUE | code::OLD_NAME)
+                && d.place.is_some()
+                && place(d) == place(&diagnostic)
+        };
+        if !self.found.iter().any(|d| *d == diagnostic || follows(d)) {
             self.found.push(diagnostic);
         }
     }
@@ -146,7 +153,8 @@ impl Report {
         let renderer = if colour {
             Renderer::styled()
         } else {
-            Renderer::plain()
+            // A file or a pipe has no width: the whole line is shown, unless it is absurd.
+            Renderer::plain().term_width(1000)
         };
         renderer.render(&[group])
     }

@@ -281,6 +281,16 @@ fn check(plan: &Plan, image: &Node, r: &Resolution<'_>, report: &mut Report) {
             ));
         }
     }
+    advise(plan, image, report);
+}
+
+/// What a system cannot do without. Meta packages may bring both, so these are warnings, and where there
+/// are errors they can wait.
+fn advise(plan: &Plan, image: &Node, report: &mut Report) {
+    if report.has_errors() {
+        return;
+    }
+    let packages = &plan.packages;
     let names: Vec<&str> = packages
         .image
         .iter()

@@ -216,7 +216,11 @@ fn check_size(plan: &Plan, node: &Node, size: Option<(u64, Span)>, report: &mut 
 }
 
 fn check_medium(plan: &Plan, node: &Node, report: &mut Report) {
-    if !plan.image_type.installiso && !plan.image_type.installpxe {
+    if report.has_errors() {
+        return;
+    }
+    let says_no = |name| node.value(name).is_none_or(|v| boolean(v) == Some(false));
+    if says_no("installiso") && says_no("installpxe") && !plan.image_type.installiso {
         let fact = "a RAM disk is asked for, but no medium that deploys it";
         let label = "expected installiso=\"true\" or installpxe=\"true\"";
         report.add(warning(code::NO_MEDIUM, node.span, fact, label));

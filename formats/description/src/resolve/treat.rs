@@ -4,13 +4,16 @@ use crate::code;
 use crate::diagnostic::{Report, error, warning};
 use crate::node::{Node, boolean};
 use crate::source::Span;
-use crate::table::{Content, Kind, Use};
+use crate::table::{Attr, Content, Kind, Use};
 
 use super::select::Conditions;
 
 /// Judges an element and all that is inside it, by the table.
 pub fn treat(node: &Node, conditions: &Conditions, report: &mut Report) {
-    let Some(row) = node.row else { return };
+    // What ended with an older schema version was upgraded or told before.
+    let Some(row) = node.row.filter(|r| r.until.is_none()) else {
+        return;
+    };
     if let Some(told) = verdict(row.does) {
         let says_no = match row.content {
             Content::Text(kind) => says_no(kind, &node.text),
@@ -29,11 +32,18 @@ pub fn treat(node: &Node, conditions: &Conditions, report: &mut Report) {
     }
     for attribute in &node.attributes {
         let known = row.attributes.iter().find(|a| a.name == attribute.name);
-        let Some(known) = known.filter(|a| !says_no(a.kind, &attribute.value)) else {
+        let counts = |a: &&Attr| a.until.is_none() && !says_no(a.kind, &attribute.value);
+        let Some(known) = known.filter(counts) else {
             continue;
         };
         if let Some(told) = verdict(known.does) {
-            let thing = format!("{}=\"{}\"", known.name, attribute.value.trim());
+            let thing = match known.kind {
+                Kind::Bool | Kind::OneOf(_) | Kind::Natural => {
+                    format!("{}=\"{}\"", known.name, attribute.value.trim())
+                }
+                // Free text may be a secret.
+                _ => known.name.to_owned(),
+            };
             tell(told, attribute.name_span, &thing, known.does, report);
         }
     }

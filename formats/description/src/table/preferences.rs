@@ -7,7 +7,7 @@ use super::{ARCH, Element, Kind, PROFILES, node, text};
 const IN: &[(&str, super::Often)] = &[("preferences", Once)];
 
 /// Package managers that KIWI knows, older names too.
-pub(crate) const PACKAGE_MANAGERS: &[&str] = &[
+const PACKAGE_MANAGERS: &[&str] = &[
     "apt", "apt-get", "zypper", "dnf", "dnf4", "dnf5", "microdnf", "yum", "pacman", "apk",
 ];
 

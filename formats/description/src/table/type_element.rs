@@ -19,10 +19,9 @@ const NO_CLONE: &str = "partitions are not cloned";
 const NO_SNAPPER: super::Use = Ignored("it belongs to btrfs roots");
 
 /// File systems that KIWI knows for the root.
-pub(crate) const FILE_SYSTEMS: &[&str] =
-    &["btrfs", "ext2", "ext3", "ext4", "squashfs", "erofs", "xfs"];
+const FILE_SYSTEMS: &[&str] = &["ext4", "ext3", "ext2", "btrfs", "xfs", "squashfs", "erofs"];
 /// Image types that KIWI knows, older ones too.
-pub(crate) const IMAGE_TYPES: &[&str] = &[
+const IMAGE_TYPES: &[&str] = &[
     "btrfs", "cpio", "docker", "ext2", "ext3", "ext4", "iso", "oem", "pxe", "kis", "squashfs",
     "erofs", "tbz", "xfs", "oci", "appx", "enclave", "wsl", "vmx",
 ];
