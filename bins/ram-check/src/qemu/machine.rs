@@ -1,0 +1,239 @@
+//! A machine in words, and as arguments of `qemu-system-x86_64`.
+//!
+//! Always software emulation (`tcg`), which runs everywhere the same; RAMFORGE_ACCEL names another
+//! accelerator. *Not here:* networks, several media, Secure Boot keys.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::error::{At, Error, Result};
+
+/// QEMU's program.
+pub const QEMU: &str = "qemu-system-x86_64";
+/// The Debian package that brings it.
+pub const QEMU_PACKAGE: &str = "qemu-system-x86";
+/// Starts a program that dies with its parent; part of every Debian system.
+pub const SETPRIV: &str = "setpriv";
+/// The Debian package that brings it.
+pub const SETPRIV_PACKAGE: &str = "util-linux";
+/// The name of the medium in QEMU's monitor.
+pub(super) const MEDIUM_ID: &str = "medium";
+/// UEFI code and the variable store that fits it, in order of preference.
+const OVMF: &[(&str, &str)] = &[
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    (
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/OVMF/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ),
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ),
+];
+
+/// What starts the boot loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS.
+    Bios,
+    /// OVMF.
+    Uefi,
+}
+
+impl Firmware {
+    /// `bios` or `uefi`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+        }
+    }
+}
+
+/// How the medium is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// A CD-ROM drive: IDE on [`Board::Pc`], AHCI on [`Board::Q35`].
+    Cd,
+    /// A stick at a USB 3 controller.
+    Usb,
+    /// A virtio disk.
+    Disk,
+    /// An NVMe disk.
+    Nvme,
+    /// A SATA disk.
+    Ahci,
+}
+
+/// The mainboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// i440FX with IDE.
+    Pc,
+    /// Q35 with PCI Express and AHCI.
+    Q35,
+}
+
+/// A machine to be started.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// RAM in MiB.
+    pub ram_mib: u64,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Mainboard.
+    pub board: Board,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// The file that is the medium.
+    pub medium: PathBuf,
+    /// How it is attached.
+    pub bus: Bus,
+    /// Whether writes of the guest reach the file. Otherwise they are forgotten at the end.
+    pub writable: bool,
+    /// Asked several times a second; `true` ends the machine with [`Error::Cancelled`].
+    pub cancel: fn() -> bool,
+}
+
+impl Machine {
+    /// A machine with two processors on a [`Board::Pc`] that forgets what it writes.
+    pub fn new(medium: &Path, bus: Bus, firmware: Firmware, ram_mib: u64) -> Self {
+        Self {
+            ram_mib,
+            cpus: 2,
+            board: Board::Pc,
+            firmware,
+            medium: medium.to_owned(),
+            bus,
+            writable: false,
+            cancel: || false,
+        }
+    }
+
+    /// All arguments; what the machine itself writes lies in `scratch`.
+    pub(super) fn arguments(&self, scratch: &Path) -> Result<Vec<OsString>> {
+        let accel = std::env::var("RAMFORGE_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into());
+        let board = match self.board {
+            Board::Pc => "pc",
+            Board::Q35 => "q35",
+        };
+        let mut line: Vec<OsString> = Vec::new();
+        let mut add = |words: &str| line.extend(words.split(' ').map(OsString::from));
+        add("-nodefaults -no-user-config -no-reboot -display none -vga std -serial stdio");
+        add(&format!("-accel {accel} -machine {board} -nic none"));
+        add(&format!("-smp {} -m {}", self.cpus, self.ram_mib));
+        add("-qmp");
+        line.push(option("unix:", &qmp_socket(scratch), ",server=on,wait=off"));
+        if self.firmware == Firmware::Uefi {
+            line.extend(uefi(scratch)?);
+        }
+        line.extend(self.medium_arguments()?);
+        Ok(line)
+    }
+
+    fn medium_arguments(&self) -> Result<Vec<OsString>> {
+        let medium = self.medium.canonicalize().at(&self.medium)?;
+        let drive = match self.bus {
+            Bus::Cd => "if=none,id=drive,format=raw,media=cdrom,readonly=on,file=",
+            _ if self.writable => "if=none,id=drive,format=raw,discard=unmap,file=",
+            _ => "if=none,id=drive,format=raw,snapshot=on,file=",
+        };
+        let mut line = vec!["-drive".into(), option(drive, &medium, "")];
+        let (controller, device) = match self.bus {
+            Bus::Cd => (None, "ide-cd"),
+            Bus::Usb => (Some("qemu-xhci,id=xhci"), "usb-storage,bus=xhci.0"),
+            Bus::Disk => (None, "virtio-blk-pci"),
+            Bus::Nvme => (None, "nvme,serial=ramforge"),
+            Bus::Ahci => (Some("ahci,id=ahci"), "ide-hd,bus=ahci.0"),
+        };
+        if let Some(controller) = controller {
+            line.extend(["-device".into(), controller.into()]);
+        }
+        let device = format!("{device},id={MEDIUM_ID},drive=drive,bootindex=1");
+        line.extend(["-device".into(), device.into()]);
+        Ok(line)
+    }
+}
+
+/// The monitor's socket.
+pub(super) fn qmp_socket(scratch: &Path) -> PathBuf {
+    scratch.join("qmp")
+}
+
+/// The UEFI firmware of this host: its code and a variable store to copy.
+///
+/// # Errors
+/// [`Error::Missing`] with the package that brings it.
+pub fn find_ovmf() -> Result<(&'static Path, &'static Path)> {
+    OVMF.iter()
+        .map(|(code, vars)| (Path::new(code), Path::new(vars)))
+        .find(|(code, vars)| code.is_file() && vars.is_file())
+        .ok_or_else(|| Error::Missing {
+            what: format!("UEFI firmware for QEMU ({})", OVMF[0].0),
+            package: "ovmf",
+        })
+}
+
+fn uefi(scratch: &Path) -> Result<[OsString; 4]> {
+    let (code, vars) = find_ovmf()?;
+    let own = scratch.join("vars.fd");
+    std::fs::copy(vars, &own).at(vars)?;
+    Ok([
+        "-drive".into(),
+        option("if=pflash,format=raw,readonly=on,file=", code, ""),
+        "-drive".into(),
+        option("if=pflash,format=raw,file=", &own, ""),
+    ])
+}
+
+/// An option that ends in a path; a comma in the path is doubled, as QEMU wants it.
+fn option(before: &str, path: &Path, after: &str) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut bytes = before.as_bytes().to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(b',');
+        }
+    }
+    bytes.extend_from_slice(after.as_bytes());
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(machine: &Machine) -> String {
+        let words = machine.arguments(Path::new("/nowhere")).unwrap();
+        words.join(" ".as_ref()).to_string_lossy().into_owned()
+    }
+
+    #[test]
+    fn a_medium_is_never_changed_unless_asked() {
+        let file = tempfile::Builder::new().suffix("a,b").tempfile().unwrap();
+        let machine = |bus| Machine::new(file.path(), bus, Firmware::Bios, 64);
+        assert!(line(&machine(Bus::Cd)).contains("readonly=on"));
+        for bus in [Bus::Usb, Bus::Disk, Bus::Nvme, Bus::Ahci] {
+            assert!(line(&machine(bus)).contains("snapshot=on"), "{bus:?}");
+        }
+        let mut own = machine(Bus::Disk);
+        own.writable = true;
+        assert!(!line(&own).contains("snapshot"));
+        assert!(line(&own).contains("a,,b -device virtio-blk-pci,id=medium"));
+    }
+
+    #[test]
+    fn a_missing_medium_is_named() {
+        let machine = Machine::new(Path::new("/no/medium"), Bus::Cd, Firmware::Bios, 64);
+        let error = machine.arguments(Path::new("/nowhere")).unwrap_err();
+        assert!(error.to_string().starts_with("/no/medium: "), "{error}");
+    }
+}

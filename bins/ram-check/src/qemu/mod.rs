@@ -1,0 +1,24 @@
+//! Virtual machines that boot a medium and are watched, asked and switched off over a serial line.
+//!
+//! ```text
+//! Machine ──start──▶ Guest ──wait_up──▶ Outcome::Login ──login, run, remove_medium──▶ power_off
+//!                      └─ reader thread: serial line → log without terminal control, marks with times
+//! ```
+//!
+//! A guest is killed when it is dropped, when its cancel function says so, and when this process dies.
+//! *Not here:* networks, keyboards, several media at once.
+
+mod error;
+mod guest;
+mod machine;
+mod monitor;
+mod serial;
+mod shell;
+
+pub use error::{Error, Result};
+pub use guest::{Guest, Outcome};
+pub use machine::{
+    Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, find_ovmf,
+};
+pub use serial::Mark;
+pub use shell::Answer;

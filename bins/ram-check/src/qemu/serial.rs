@@ -1,0 +1,193 @@
+//! The serial line's log: plain text, and when each part of the boot began.
+//!
+//! Terminal control is taken out: CSI, OSC and charset sequences (ECMA-48), carriage returns and other
+//! control characters. *Not done:* cursor movement; a boot menu's lines run into each other.
+
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use super::error::{Error, Result};
+
+/// What a boot goes through, and the text that tells.
+const MARKS: &[(&str, &str)] = &[
+    ("kernel", r"Linux version|Command line:|Loading Linux"),
+    ("ram-deploy", r"(?m)^ramforge: |ram-deploy"),
+    ("switch_root", r"Switching root|Switch Root|switch_root"),
+    ("login", LOGIN),
+];
+/// The prompt that says: the system is up.
+pub(super) const LOGIN: &str = r"(?m)^\S+ login: ?$";
+/// Bytes before an unfinished line that are looked at again: no mark is longer.
+const OVERLAP: usize = 256;
+
+/// A part of the boot and when it was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// `kernel`, `ram-deploy`, `switch_root` or `login`.
+    pub name: &'static str,
+    /// Time since QEMU was started.
+    pub at: Duration,
+}
+
+/// Text without terminal control, and the marks met in it.
+#[derive(Debug)]
+pub(super) struct Log {
+    text: Vec<u8>,
+    filter: Filter,
+    patterns: Vec<(&'static str, Regex)>,
+    pub(super) marks: Vec<Mark>,
+    /// Where the search for marks goes on.
+    searched: usize,
+    /// Whether the line was closed.
+    pub(super) closed: bool,
+}
+
+impl Log {
+    pub(super) fn new() -> Result<Self> {
+        let patterns = MARKS
+            .iter()
+            .map(|(name, pattern)| Ok((*name, compile(pattern)?)));
+        Ok(Self {
+            text: Vec::new(),
+            filter: Filter::Text,
+            patterns: patterns.collect::<Result<_>>()?,
+            marks: Vec::new(),
+            searched: 0,
+            closed: false,
+        })
+    }
+
+    /// Takes what the line brought at `time` since the start.
+    pub(super) fn append(&mut self, bytes: &[u8], time: Duration) {
+        for &byte in bytes {
+            if let Some(plain) = self.filter.pass(byte) {
+                self.text.push(plain);
+            }
+        }
+        let fresh = &self.text[self.searched..];
+        let marks = &mut self.marks;
+        self.patterns.retain(|(name, pattern)| {
+            let met = pattern.is_match(fresh);
+            if met {
+                marks.push(Mark { name, at: time });
+            }
+            !met
+        });
+        let line = self.text.iter().rposition(|&b| b == b'\n').unwrap_or(0);
+        self.searched = line.saturating_sub(OVERLAP).max(self.searched);
+    }
+
+    /// The text from `start` on.
+    pub(super) fn from(&self, start: usize) -> &[u8] {
+        &self.text[start.min(self.text.len())..]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The last lines, for a message.
+    pub(super) fn tail(&self) -> String {
+        let start = self.text.len().saturating_sub(2000);
+        let text = String::from_utf8_lossy(&self.text[start..]);
+        let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+/// A pattern over the text.
+pub(super) fn compile(pattern: &str) -> Result<Regex> {
+    Regex::new(pattern).map_err(|e| Error::Monitor {
+        order: format!("pattern {pattern:?}"),
+        fact: e.to_string(),
+    })
+}
+
+/// Where in a control sequence the line stands.
+#[derive(Debug, Clone, Copy)]
+enum Filter {
+    Text,
+    Escape,
+    /// ESC [ … letter
+    Csi,
+    /// ESC ] … BEL, or ESC \
+    Osc,
+    /// ESC ( and one byte
+    Charset,
+}
+
+impl Filter {
+    fn pass(&mut self, byte: u8) -> Option<u8> {
+        match (*self, byte) {
+            (Self::Osc, 0x07) | (Self::Charset, _) => *self = Self::Text,
+            (_, 0x1b) => *self = Self::Escape,
+            (Self::Escape, b'[') => *self = Self::Csi,
+            (Self::Escape, b']') => *self = Self::Osc,
+            (Self::Escape, b'(' | b')' | b'#' | b'%') => *self = Self::Charset,
+            (Self::Escape, _) | (Self::Csi, 0x40..=0x7e) => *self = Self::Text,
+            (Self::Csi | Self::Osc, _) => (),
+            (Self::Text, b'\n' | b'\t' | 0x20..=0x7e | 0x80..) => return Some(byte),
+            (Self::Text, _) => (),
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(parts: &[&[u8]]) -> Log {
+        let mut log = Log::new().unwrap();
+        for (second, part) in (0..).zip(parts) {
+            log.append(part, Duration::from_secs(second));
+        }
+        log
+    }
+
+    #[test]
+    fn terminal_control_is_taken_out_even_when_cut_anywhere() {
+        let raw =
+            b"\x1b[2J\x1b[01;01H\x1b(Ba\r\n\x1b]0;title\x07b\x1b[?2004h\tc\x1bc\0d \xc3\xa4\n";
+        for cut in 0..raw.len() {
+            let (left, right) = raw.split_at(cut);
+            assert_eq!(
+                log(&[left, right]).from(0),
+                "a\nb\tcd ä\n".as_bytes(),
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn marks_have_the_time_they_were_first_seen() {
+        let log = log(&[
+            b"[ 0.0] Linux ver",
+            b"sion 6.1\nramforge: 3 % of 9 MiB\n",
+            b"ramforge: done\nSwitching root.\n",
+            b"host login: ",
+        ]);
+        let marks: Vec<_> = log.marks.iter().map(|m| (m.name, m.at.as_secs())).collect();
+        assert_eq!(
+            marks,
+            [
+                ("kernel", 1),
+                ("ram-deploy", 1),
+                ("switch_root", 2),
+                ("login", 3)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_prompt_counts_only_at_the_end_of_a_line() {
+        let log = log(&[b"Last login: Monday\nlogin: denied\n"]);
+        assert!(log.marks.is_empty(), "{:?}", log.marks);
+    }
+
+    #[test]
+    fn the_tail_skips_empty_lines() {
+        assert_eq!(log(&[b"a\n\n\n  \nb\n"]).tail(), "a\nb");
+    }
+}
