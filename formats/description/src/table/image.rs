@@ -83,7 +83,7 @@ pub(super) const ROWS: &[Element] = &[
     ),
     node(
         "certificates",
-        &[("image", Any)],
+        &[("image", Once)],
         &[PROFILES, must("target_distribution", Kind::OneOf(&["suse", "redhat", "debian", "archlinux"]), Note("see the element"))],
         Refused("certificates are not installed by this release; put them into root/usr/local/share/ca-certificates and run update-ca-certificates in config.sh"),
     ),

@@ -28,7 +28,7 @@ const MACHINE: &[Attr] = &[
     attr("max_memory", Kind::Natural, SEE),
     attr("min_cpu", Kind::Natural, SEE),
     attr("max_cpu", Kind::Natural, SEE),
-    attr("ovftype", Kind::OneOf(&["vmware"]), SEE),
+    attr("ovftype", Kind::OneOf(&["vmware", "xen", "zvm", "powervm"]), SEE),
     attr("HWversion", Kind::Integer, SEE),
     attr("arch", Kind::OneOf(&["ix86", "x86_64"]), SEE),
     attr("xen_loader", Kind::OneOf(&["hvmloader", "pygrub", "pvgrub"]), Refused("Xen guests are not supported")),

@@ -13,10 +13,12 @@ mod kind;
 mod machine;
 mod oem;
 mod packages;
+mod page;
 mod preferences;
 mod type_element;
 
 pub use kind::{Kind, MACHINES};
+pub use page::markdown;
 
 /// A schema version, `8.5` as (8, 5).
 pub type Version = (u8, u8);

@@ -1,7 +1,7 @@
 //! `<preferences>` without `<type>`.
 
 use super::Often::{Any, Once, Some};
-use super::Use::{Carried, Ignored, Note, Used};
+use super::Use::{Carried, Ignored, Used};
 use super::{ARCH, Element, Kind, PROFILES, node, text};
 
 const IN: &[(&str, super::Often)] = &[("preferences", Once)];
@@ -27,5 +27,4 @@ pub(super) const ROWS: &[Element] = &[
     text("bootsplash-theme", IN, Kind::Text, Ignored("no splash is set up; run plymouth-set-default-theme in config.sh")),
     text("bootloader-theme", IN, Kind::Text, Ignored("the boot menu is text")),
     text("showlicense", &[("preferences", Any)], Kind::Text, Carried("a licence that an installer would show")),
-    text("rpm-force", IN, Kind::Bool, Note("rpm only; KIWI dropped it")),
 ];

@@ -23,7 +23,7 @@ const FILE_SYSTEMS: &[&str] = &["ext4", "ext3", "ext2", "btrfs", "xfs", "squashf
 /// Image types that KIWI knows, older ones too.
 const IMAGE_TYPES: &[&str] = &[
     "btrfs", "cpio", "docker", "ext2", "ext3", "ext4", "iso", "oem", "pxe", "kis", "squashfs",
-    "erofs", "tbz", "xfs", "oci", "appx", "enclave", "wsl", "vmx",
+    "erofs", "tbz", "xfs", "oci", "appx", "enclave", "wsl", "vmx", "clicfs",
 ];
 const LOADERS: &[&str] = &[
     "grub2",
@@ -87,7 +87,7 @@ const TYPE: &[Attr] = &[
     attr("archive", Kind::Bool, Ignored("the results are files, not an archive")),
     attr("compressed", Kind::Bool, Ignored("the payload of a medium is always compressed")),
     attr("mediacheck", Kind::Bool, Ignored("every chunk is verified at each deployment, so no menu entry for a check is needed")),
-    attr("devicepersistency", Kind::OneOf(&["by-uuid", "by-label", "by-partuuid"]), Ignored("the root is found by its UUID")),
+    attr("devicepersistency", Kind::OneOf(&["by-uuid", "by-label", "by-partuuid", "by-path"]), Ignored("the root is found by its UUID")),
     attr("editbootconfig", Kind::Path, Refused("scripts on the boot configuration are not run")),
     attr("editbootinstall", Kind::Path, Refused("scripts on the boot loader are not run")),
     attr("boot", Kind::Text, Refused("it names a KIWI boot image; use initrd_system=\"dracut\"")),
@@ -139,7 +139,7 @@ const TYPE: &[Attr] = &[
     attr("selinux_policy", Kind::OneOf(&["targeted", "mls", "minimum"]), Refused("SELinux labels are not written by this release")),
     attr("luks", Kind::Free, Refused(NO_LUKS)),
     attr("luks_version", Kind::OneOf(&["luks", "luks1", "luks2"]), Refused(NO_LUKS)),
-    attr("luksOS", Kind::OneOf(&["sle12"]), Refused(NO_LUKS)),
+    attr("luksOS", Kind::OneOf(&["sle12", "sle11"]), Refused(NO_LUKS)),
     attr("luks_randomize", Kind::Bool, Refused(NO_LUKS)),
     attr("luks_pbkdf", Kind::OneOf(&["pbkdf2", "argon2i", "argon2id"]), Refused(NO_LUKS)),
     attr("mdraid", Kind::OneOf(&["mirroring", "striping"]), Refused(NO_RAID)),
@@ -165,7 +165,7 @@ const TYPE: &[Attr] = &[
     old("bootloader", Kind::OneOf(LOADERS), (7, 1), Option::Some("<bootloader name=…>"), Used("upgraded to <bootloader>")),
     old("bootloader_console", Kind::Words(CONSOLES), (7, 1), Option::Some("<bootloader console=…>"), Used("upgraded to <bootloader>")),
     old("boottimeout", Kind::Natural, (7, 1), Option::Some("<bootloader timeout=…>"), Used("upgraded to <bootloader>")),
-    old("zipl_targettype", Kind::OneOf(&["FBA", "SCSI", "CDL", "GPT"]), (7, 1), Option::Some("<bootloader targettype=…>"), Used("upgraded to <bootloader>")),
+    old("zipl_targettype", Kind::OneOf(&["FBA", "SCSI", "CDL", "LDL", "GPT"]), (7, 1), Option::Some("<bootloader targettype=…>"), Used("upgraded to <bootloader>")),
     old("btrfs_root_is_snapshot", Kind::Bool, (8, 2), Option::Some("btrfs_root_is_snapper_snapshot"), NO_SNAPPER),
     old("vga", Kind::Text, (8, 4), None, Ignored("KIWI dropped it after schema 8.4; the kernel takes vga= in kernelcmdline")),
     old("hybrid", Kind::Bool, (6, 8), None, Ignored("every ISO is hybrid")),
@@ -183,7 +183,7 @@ const BOOTLOADER: &[Attr] = &[
     attr("serial_line", Kind::Text, Used("GRUB's serial command")),
     attr("video_mode", Kind::Text, Ignored("the boot menu is text")),
     attr("bls", Kind::Bool, Ignored("the medium has its own GRUB configuration")),
-    attr("targettype", Kind::OneOf(&["FBA", "SCSI", "CDL", "GPT"]), Ignored("it belongs to zipl")),
+    attr("targettype", Kind::OneOf(&["FBA", "SCSI", "CDL", "LDL", "GPT"]), Ignored("it belongs to zipl")),
     attr("use_disk_password", Kind::Bool, Refused(NO_LUKS)),
     attr("grub_template", Kind::Path, Refused("the GRUB configuration is not made from templates")),
 ];

@@ -1,0 +1,111 @@
+//! The table as a page: `docs/description.md`.
+
+use std::fmt::Write as _;
+
+use super::{Attr, Content, Element, Often, Version, elements};
+use crate::code::EXPLANATIONS;
+
+const HEAD: &str = "\
+# What Ramforge understands of a KIWI description
+
+This page is made from the table in `formats/description`; `RAMFORGE_BLESS=1 cargo test -p description`
+writes it anew. It covers schema versions 6.8 to 8.5. Older spellings are upgraded, as KIWI does it, where
+the description declares a version that had them.
+
+| word | meaning |
+|---|---|
+| used | it shapes the plan |
+| carried | it stands in the plan for a custom stage; the stages of this release do not read it |
+| ignored | it has no effect here, and a warning says why; `false` and 0 give no warning |
+| refused | an error with the reason; `false` is none |
+| note | it has no effect on any image in any tool |
+
+";
+
+/// The whole page.
+pub fn markdown() -> String {
+    let mut out = String::from(HEAD);
+    out.push_str("## Elements\n");
+    for element in elements() {
+        element_section(&mut out, element);
+    }
+    out.push_str("\n## Diagnostics\n\nThe same text: `desc-parse --explain CODE`.\n\n");
+    out.push_str("| code | meaning | what to do |\n|---|---|---|\n");
+    for (code, title, text) in EXPLANATIONS {
+        line(&mut out, &[&code.to_string(), title, text]);
+    }
+    out
+}
+
+fn element_section(out: &mut String, element: &Element) {
+    let _ = write!(out, "\n### `<{}>`\n\n", element.name);
+    let places = element.within.iter().filter(|w| !w.0.is_empty());
+    let places: Vec<String> = places
+        .map(|(p, often)| format!("`<{p}>` ({})", times(*often)))
+        .collect();
+    let place = if places.is_empty() {
+        "the root".to_owned()
+    } else {
+        places.join(", ")
+    };
+    let content = match element.content {
+        Content::Empty => "nothing".to_owned(),
+        Content::Elements => "elements".to_owned(),
+        Content::Text(kind) => kind.expectation(),
+        Content::Foreign => "anything".to_owned(),
+    };
+    let _ = writeln!(
+        out,
+        "In {place}. Holds: {content}.{}\n",
+        until(element.until)
+    );
+    let _ = writeln!(out, "**{}**: {}.", element.does.word(), element.does.says());
+    if !element.attributes.is_empty() {
+        out.push_str("\n| attribute | value | | |\n|---|---|---|---|\n");
+    }
+    for attribute in element.attributes {
+        attribute_line(out, attribute);
+    }
+}
+
+fn attribute_line(out: &mut String, attribute: &Attr) {
+    let must = if attribute.must { " (needed)" } else { "" };
+    let name = format!("`{}`{must}", attribute.name);
+    let renamed = attribute
+        .renamed
+        .map_or(String::new(), |n| format!("; now `{n}`"));
+    let says = format!(
+        "{}{}{renamed}",
+        attribute.does.says(),
+        until(attribute.until)
+    );
+    line(
+        out,
+        &[
+            &name,
+            &attribute.kind.expectation(),
+            attribute.does.word(),
+            &says,
+        ],
+    );
+}
+
+fn line(out: &mut String, cells: &[&str]) {
+    for cell in cells {
+        let _ = write!(out, "| {} ", cell.replace('|', "\\|"));
+    }
+    out.push_str("|\n");
+}
+
+fn until(version: Option<Version>) -> String {
+    version.map_or(String::new(), |(a, b)| format!(" Until schema {a}.{b}."))
+}
+
+fn times(often: Often) -> &'static str {
+    match often {
+        Often::Once => "at most once",
+        Often::Must => "once",
+        Often::Any => "any number",
+        Often::Some => "one or more",
+    }
+}
