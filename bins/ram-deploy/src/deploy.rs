@@ -109,7 +109,7 @@ struct Shared<'a> {
     progress: &'a (dyn Fn(u64) + Sync),
     done: AtomicU64,
     failed: AtomicBool,
-    first: Mutex<(Option<Stop>, Option<Vec<u8>>)>,
+    first: Mutex<(Option<Stop>, Option<Aligned>)>,
 }
 
 /// Deploys `map`. `progress` is told the plain bytes that are done, now and then, from any thread.
@@ -151,7 +151,7 @@ pub fn deploy(
     }
     target.flush().map_err(|e| unwritten("flushing", &e))?;
     if let Some(head) = head {
-        write_pages(target, 0, &head).map_err(|(at, e)| unwritten_at(at, &e))?;
+        write_pages(target, 0, head.slice(usize::MAX)).map_err(|(at, e)| unwritten_at(at, &e))?;
         target.flush().map_err(|e| unwritten("flushing", &e))?;
     }
     Ok(())
@@ -212,7 +212,7 @@ fn one(
     for at in &work.places {
         if *at == 0 {
             let mut first = shared.first.lock().unwrap_or_else(PoisonError::into_inner);
-            first.1 = Some(plain.to_vec());
+            first.1 = Some(Aligned::copy_of(plain));
         } else {
             write_pages(shared.target, at * shared.map.chunk_size, plain)
                 .map_err(|(at, e)| unwritten_at(at, &e))?;

@@ -48,6 +48,13 @@ impl Aligned {
         }
     }
 
+    /// A buffer with those bytes.
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut buffer = Self::new(bytes.len());
+        buffer.whole().copy_from_slice(bytes);
+        buffer
+    }
+
     /// The first `length` bytes, or all there are.
     pub fn slice(&self, length: usize) -> &[u8] {
         &self.memory[self.start..self.start + length.min(self.length)]

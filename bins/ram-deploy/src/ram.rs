@@ -40,8 +40,13 @@ pub fn check(need: u64, available: u64) -> Result<()> {
     }
     let (need, available) = (need.div_ceil(MIB), available / MIB);
     Err(Stop::new(
-        format!("too little RAM: the image in RAM needs {need} MiB available, this machine has {available} MiB"),
-        format!("add at least {} MiB or build a smaller image", need - available),
+        format!(
+            "too little RAM: the image in RAM needs {need} MiB available, this machine has {available} MiB"
+        ),
+        format!(
+            "add at least {} MiB or build a smaller image",
+            need - available
+        ),
     ))
 }
 
