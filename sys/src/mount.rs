@@ -34,9 +34,7 @@ pub fn tmpfs(target: &Path, options: &str) -> io::Result<()> {
 /// What the system said: EPERM where the host hides parts of its own /proc.
 pub fn proc(target: &Path) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(rustix::mount::mount(
-        "proc", target, "proc", flags, None,
-    )?)
+    Ok(rustix::mount::mount("proc", target, "proc", flags, None)?)
 }
 
 /// Mounts a new instance of devpts.

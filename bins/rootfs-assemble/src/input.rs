@@ -1,0 +1,74 @@
+//! What the stage reads: its options and exactly these fields of the plan.
+
+use clap::Args;
+use manifest::{Object, Packages, Profile, Repository, Scripts, User};
+use serde::{Deserialize, Serialize};
+
+/// The options.
+#[derive(Debug, Clone, Args, Serialize)]
+pub struct Options {
+    /// Work as root without a user namespace, for hosts that forbid those (run it with sudo)
+    #[arg(long)]
+    #[serde(skip)]
+    pub as_root: bool,
+    /// Where the build tree lives while it is made: in RAM if there is enough, or always on disk
+    #[arg(long, value_enum, default_value_t = Place::Auto)]
+    #[serde(skip)]
+    pub build_tree: Place,
+}
+
+/// Where the build tree lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Place {
+    /// In RAM if three times the need is free.
+    Auto,
+    /// In RAM.
+    Ram,
+    /// In the store's scratch directory.
+    Disk,
+}
+
+/// The part of the manifest that the stage reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Input {
+    /// Section `plan`.
+    pub plan: PlanInput,
+}
+
+/// The fields of the plan that shape a root tree. See [`manifest::Plan`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanInput {
+    /// Image name: host name, `.packages` file.
+    pub name: String,
+    /// Image version, for scripts.
+    pub version: String,
+    /// Architecture in the kernel's spelling.
+    pub arch: String,
+    /// Profiles in force, for scripts.
+    pub profiles: Vec<Profile>,
+    /// Packages to install and to remove.
+    pub packages: Packages,
+    /// Package sources.
+    pub repositories: Vec<Repository>,
+    /// `apt`.
+    pub package_manager: String,
+    /// Accounts.
+    pub users: Vec<User>,
+    /// Locales, joined by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// Console keymap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keytable: Option<String>,
+    /// Time zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Overlay tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Object>,
+    /// Scripts.
+    pub scripts: Scripts,
+    /// Time stamp of the newest file, where the environment says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_date_epoch: Option<u64>,
+}

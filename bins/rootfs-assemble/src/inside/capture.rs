@@ -1,0 +1,248 @@
+//! The finished tree into the store: every file an object, everything else a line of the listing.
+//!
+//! *Not captured:* sockets, access times, parts of a second; labels of the host's security modules.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, Metadata};
+use std::io::{Read, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use manifest::{Digest, Object};
+use stage::{At, Error, Result};
+use store::Store;
+use store::tree::{Entry, Kind, Tree, encode_path};
+
+use crate::parallel;
+
+/// Files up to this many bytes are read once, larger ones are hashed first and copied if they are new.
+const SMALL: u64 = 1 << 20;
+/// Attributes that belong to the build host or to nobody.
+const IGNORED: [&str; 4] = [
+    "security.selinux",
+    "security.ima",
+    "security.evm",
+    "security.SMACK64",
+];
+
+/// What was captured.
+pub struct Captured {
+    /// The listing.
+    pub tree: Tree,
+    /// Sum of file sizes, hard links counted once.
+    pub bytes: u64,
+}
+
+impl Captured {
+    /// The object of the file at `path`.
+    pub fn object(&self, path: &str) -> Option<Object> {
+        match self.tree.get(path)?.kind {
+            Kind::File(object) => Some(object),
+            _ => None,
+        }
+    }
+}
+
+/// Captures the tree below `root`. Times after `epoch` become `epoch`.
+///
+/// # Errors
+/// Exit code 1 with the path.
+pub fn capture(store: &Store, root: &Path, epoch: u64) -> Result<Captured> {
+    let mut paths = vec![(PathBuf::new(), fs::symlink_metadata(root).at(root)?)];
+    walk(root, Path::new(""), &mut paths)?;
+    paths.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
+    let links = first_names(&paths);
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let entries = parallel::map(&paths, |(path, meta)| {
+        let kind = match links.get(path.as_path()) {
+            Some(first) => Some(Kind::Hardlink(encode(first))),
+            None => kind_of(store, &root.join(path), meta)?,
+        };
+        kind.map(|kind| entry(root, path, meta, kind, epoch))
+            .transpose()
+    })?;
+    let mut captured = Captured {
+        tree: Tree::default(),
+        bytes: 0,
+    };
+    for entry in entries.into_iter().flatten() {
+        if let Kind::File(object) = &entry.kind {
+            captured.bytes += object.size;
+        }
+        captured.tree.insert(entry);
+    }
+    Ok(captured)
+}
+
+fn walk(root: &Path, dir: &Path, paths: &mut Vec<(PathBuf, Metadata)>) -> Result<()> {
+    let here = root.join(dir);
+    for entry in fs::read_dir(&here).at(&here)? {
+        let entry = entry.at(&here)?;
+        let path = dir.join(entry.file_name());
+        let meta = entry.metadata().at(&entry.path())?;
+        let is_dir = meta.is_dir();
+        paths.push((path.clone(), meta));
+        if is_dir {
+            walk(root, &path, paths)?;
+        }
+    }
+    Ok(())
+}
+
+/// For every further name of a file, its first name.
+fn first_names(paths: &[(PathBuf, Metadata)]) -> HashMap<&Path, &Path> {
+    let mut seen: HashMap<(u64, u64), &Path> = HashMap::new();
+    let mut links = HashMap::new();
+    for (path, meta) in paths.iter().filter(|(_, m)| m.is_file() && m.nlink() > 1) {
+        match seen.get(&(meta.dev(), meta.ino())) {
+            Some(first) => {
+                links.insert(path.as_path(), *first);
+            }
+            None => {
+                seen.insert((meta.dev(), meta.ino()), path);
+            }
+        }
+    }
+    links
+}
+
+/// What stands at `path`; `None` for what no listing holds.
+fn kind_of(store: &Store, path: &Path, meta: &Metadata) -> Result<Option<Kind>> {
+    let kind = meta.file_type();
+    Ok(Some(if kind.is_file() {
+        Kind::File(content(store, path, meta.len())?)
+    } else if kind.is_dir() {
+        Kind::Dir
+    } else if kind.is_symlink() {
+        Kind::Symlink(encode(&fs::read_link(path).at(path)?))
+    } else if kind.is_fifo() {
+        Kind::Fifo
+    } else if kind.is_char_device() || kind.is_block_device() {
+        let (major, minor) = (
+            rustix::fs::major(meta.rdev()),
+            rustix::fs::minor(meta.rdev()),
+        );
+        match kind.is_char_device() {
+            true => Kind::Char(major, minor),
+            false => Kind::Block(major, minor),
+        }
+    } else {
+        return Ok(None);
+    }))
+}
+
+fn content(store: &Store, path: &Path, length: u64) -> Result<Object> {
+    let mut file = File::open(path).at(path)?;
+    if length <= SMALL {
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        file.read_to_end(&mut bytes).at(path)?;
+        return Ok(store.put(&bytes)?);
+    }
+    let object = hash(&mut file).at(path)?;
+    if store.has(&object) {
+        return Ok(object);
+    }
+    file.rewind().at(path)?;
+    let stored = store.put_reader(&mut file)?;
+    if stored == object {
+        return Ok(stored);
+    }
+    Err(Error::failed(format!(
+        "{} changed while it was read; is a program of the tree still running?",
+        path.display()
+    )))
+}
+
+fn hash(file: &mut File) -> std::io::Result<Object> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut size = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                size += n as u64;
+            }
+        }
+    }
+    let blake3 = Digest::from(hasher.finalize());
+    Ok(Object { blake3, size })
+}
+
+fn entry(root: &Path, path: &Path, meta: &Metadata, kind: Kind, epoch: i64) -> Result<Entry> {
+    let xattrs = match kind {
+        Kind::Hardlink(_) => BTreeMap::new(),
+        _ => xattrs(&root.join(path))?,
+    };
+    Ok(Entry {
+        path: encode(path),
+        kind,
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        mtime: meta.mtime().clamp(0, epoch),
+        xattrs,
+    })
+}
+
+fn encode(path: &Path) -> String {
+    encode_path(path.as_os_str().as_bytes())
+}
+
+fn xattrs(path: &Path) -> Result<BTreeMap<String, String>> {
+    let mut names = vec![0_u8; 1024];
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::RANGE) => {
+            names.resize(1 << 16, 0);
+            rustix::fs::llistxattr(path, &mut names[..])
+                .map_err(std::io::Error::from)
+                .at(path)?
+        }
+        Err(rustix::io::Errno::NOTSUP) => 0,
+        Err(e) => return Err(std::io::Error::from(e)).at(path),
+    };
+    let mut found = BTreeMap::new();
+    for name in names[..length].split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        if !IGNORED.contains(&name.as_str()) {
+            let mut value = vec![0_u8; 1 << 16];
+            let length = rustix::fs::lgetxattr(path, name.as_str(), &mut value[..])
+                .map_err(std::io::Error::from)
+                .at(path)?;
+            let hex = value[..length].iter().map(|b| format!("{b:02x}")).collect();
+            found.insert(name, hex);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_directory_is_captured_with_links_modes_and_clamped_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("b")).unwrap();
+        fs::write(root.join("b/file"), vec![7; 3 << 20]).unwrap();
+        fs::write(root.join("b/small"), b"x").unwrap();
+        fs::hard_link(root.join("b/file"), root.join("a-name")).unwrap();
+        symlink("/b", root.join("link")).unwrap();
+        let captured = capture(&store, &root, 1000).unwrap();
+        let kind = |path: &str| captured.tree.get(path).unwrap().kind.clone();
+        assert_eq!(captured.bytes, (3 << 20) + 1);
+        assert_eq!(kind("b/file"), Kind::Hardlink("a-name".into()));
+        assert_eq!(kind("link"), Kind::Symlink("/b".into()));
+        assert_eq!(kind(""), Kind::Dir);
+        let object = captured.object("a-name").unwrap();
+        assert_eq!(store.get(&object).unwrap(), vec![7; 3 << 20]);
+        assert!(captured.tree.iter().all(|e| e.mtime <= 1000));
+        assert_eq!(captured.tree.len(), 6);
+    }
+}

@@ -1,0 +1,246 @@
+//! Installing packages: our own unpacking where nothing but files is asked for, dpkg for all that runs.
+//!
+//! 1. Packages whose `preinst` must run are rewritten without compression for dpkg. Those of them that
+//!    the first programs need (libc, perl, …) are also *lent*: unpacked without being registered.
+//! 2. All others are unpacked for good, on all cores, and registered in dpkg's database.
+//! 3. dpkg unpacks the packages of step 1 in apt's order, with their scripts; what they pre-depend on is
+//!    configured before.
+//! 4. `dpkg --configure -a` does the rest in its own order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use stage::{Error, Result};
+use store::Store;
+
+use super::database::{self, Database};
+use super::guest::Guest;
+use super::mounts::WORK;
+use super::unpack::{How, Names, Unpacker};
+use super::{files, part};
+use crate::deb::{Control, Package};
+use crate::job::{Job, JobPackage};
+use crate::parallel;
+
+/// Tells init scripts that nothing may be started in a tree that does not run.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// A package with what its control member says.
+struct Known<'a> {
+    index: usize,
+    job: &'a JobPackage,
+    path: PathBuf,
+    control: Control,
+}
+
+impl Known<'_> {
+    fn for_dpkg(&self) -> bool {
+        self.control.files.contains_key("preinst")
+    }
+
+    fn plain_copy(&self) -> String {
+        format!("{WORK}/{:04}.deb", self.index)
+    }
+}
+
+/// Installs the packages of the job into the empty tree. Gives the time of their newest file.
+///
+/// # Errors
+/// Exit code 1 with the package, and what its script said.
+pub fn install(store: &Store, job: &Job) -> Result<u64> {
+    let known = read_controls(store, &job.packages)?;
+    let unpacker = Unpacker::new(known.iter().map(names).collect())?;
+    part("unpack", || unpack(&known, &unpacker))?;
+    let epoch = job.image.source_date_epoch.unwrap_or(unpacker.newest());
+    let guest = Guest::new(store, epoch);
+    files::write(POLICY, "#!/bin/sh\nexit 101\n", 0o755)?;
+    part("configure", || configure(&guest, &known))?;
+    files::remove(POLICY)?;
+    let automatic = known.iter().filter(|k| !k.job.requested);
+    let automatic: Vec<_> = automatic
+        .map(|k| (k.job.name.clone(), job.architecture.clone()))
+        .collect();
+    database::write_automatic(&automatic)?;
+    Ok(unpacker.newest())
+}
+
+fn read_controls<'a>(store: &Store, packages: &'a [JobPackage]) -> Result<Vec<Known<'a>>> {
+    let numbered: Vec<_> = packages.iter().enumerate().collect();
+    parallel::map(&numbered, |(index, job)| {
+        let path = store.object_path(&job.deb);
+        let control = Package::open(&path)?.control;
+        Ok(Known {
+            index: *index,
+            job,
+            path,
+            control,
+        })
+    })
+}
+
+fn names(known: &Known) -> Names {
+    let replaces = known.control.fields.relation("Replaces");
+    Names {
+        name: known.job.name.clone(),
+        replaces: replaces.into_iter().flatten().collect(),
+    }
+}
+
+fn unpack(known: &[Known], unpacker: &Unpacker) -> Result<()> {
+    let (mut lent, mut rest): (Vec<&Known>, Vec<&Known>) =
+        known.iter().partition(|k| k.for_dpkg() && k.job.bootstrap);
+    // The largest first, so that no core is left with a large one at the end.
+    for list in [&mut lent, &mut rest] {
+        list.sort_by_key(|k| std::cmp::Reverse(k.job.deb.size));
+    }
+    parallel::map(&lent, |k| {
+        copy_plain(k)?;
+        let mut package = Package::open(Path::new(&k.plain_copy()))?;
+        unpacker.unpack(k.index, &mut package, How::Lend, &|_| false)
+    })?;
+    let mut unpacked = parallel::map(&rest, |k| match k.for_dpkg() {
+        true => {
+            copy_plain(k)?;
+            let mut package = Package::open(Path::new(&k.plain_copy()))?;
+            unpacker.look_at_times(k.index, &mut package)?;
+            Ok(None)
+        }
+        false => Ok(Some((k.index, unpack_one(k, unpacker)?))),
+    })?;
+    unpacker.finish_dirs()?;
+    unpacked.sort_by_key(|u| u.as_ref().map(|(index, _)| *index));
+    let mut database = Database::default();
+    for (index, unpacked) in unpacked.into_iter().flatten() {
+        database.add(
+            &known[index].control,
+            &unpacker.without_lost(index, unpacked),
+        )?;
+    }
+    database.write()
+}
+
+fn copy_plain(known: &Known) -> Result<()> {
+    let mut package = Package::open(&known.path)?;
+    package.write_uncompressed(&known.path, Path::new(&known.plain_copy()))
+}
+
+fn unpack_one(known: &Known, unpacker: &Unpacker) -> Result<super::unpack::Unpacked> {
+    let conffiles: BTreeSet<String> = database::conffiles(&known.control).into_iter().collect();
+    let all = !known.control.files.contains_key("md5sums");
+    let mut package = Package::open(&known.path)?;
+    unpacker.unpack(known.index, &mut package, How::Install, &|path| {
+        all || conffiles.contains(path)
+    })
+}
+
+fn configure(guest: &Guest, known: &[Known]) -> Result<()> {
+    let mut first: Vec<&Known> = known
+        .iter()
+        .filter(|k| k.for_dpkg() && k.job.bootstrap)
+        .collect();
+    // Its script makes /etc/passwd, which all others may need.
+    first.sort_by_key(|k| k.job.name != "base-passwd");
+    for group in first.chunk_by(|a, _| a.job.name != "base-passwd") {
+        run_unpack(guest, group, &["--force-depends"])?;
+    }
+    let mut order = Order::new(known, &first);
+    let mut batch: Vec<&Known> = Vec::new();
+    for k in known.iter().filter(|k| k.for_dpkg() && !k.job.bootstrap) {
+        let needed = order.needed_before(k);
+        if !needed.is_empty() {
+            run_unpack(guest, &batch, &["--force-depends"])?;
+            batch.clear();
+            run_configure(guest, &needed)?;
+        }
+        batch.push(k);
+        order.unpacked.insert(k.job.name.as_str());
+    }
+    run_unpack(guest, &batch, &["--force-depends"])?;
+    guest
+        .must("dpkg", &["--force-unsafe-io", "--configure", "-a"])
+        .map_err(|e| Error::failed(format!("the packages cannot be configured: {e}")))
+}
+
+fn run_unpack(guest: &Guest, packages: &[&Known], force: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let copies: Vec<String> = packages.iter().map(|k| k.plain_copy()).collect();
+    let mut args = vec!["--force-unsafe-io"];
+    args.extend(force);
+    args.push("--unpack");
+    args.extend(copies.iter().map(String::as_str));
+    guest.must("dpkg", &args)?;
+    copies.iter().try_for_each(files::remove)
+}
+
+fn run_configure(guest: &Guest, names: &[&str]) -> Result<()> {
+    let mut args = vec![
+        "--force-unsafe-io",
+        "--force-depends",
+        "--no-triggers",
+        "--configure",
+    ];
+    args.extend(names);
+    guest.must("dpkg", &args)
+}
+
+/// What must be configured before a package that pre-depends on it is unpacked.
+struct Order<'a> {
+    by_name: BTreeMap<&'a str, &'a Control>,
+    providers: BTreeMap<String, &'a str>,
+    unpacked: BTreeSet<&'a str>,
+    configured: BTreeSet<&'a str>,
+}
+
+impl<'a> Order<'a> {
+    fn new(known: &'a [Known<'a>], first: &[&'a Known<'a>]) -> Self {
+        let mut providers = BTreeMap::new();
+        for k in known {
+            for name in k.control.fields.relation("Provides").into_iter().flatten() {
+                providers.entry(name).or_insert(k.job.name.as_str());
+            }
+        }
+        let done = first
+            .iter()
+            .copied()
+            .chain(known.iter().filter(|k| !k.for_dpkg()));
+        Self {
+            by_name: known
+                .iter()
+                .map(|k| (k.job.name.as_str(), &k.control))
+                .collect(),
+            providers,
+            unpacked: done.map(|k| k.job.name.as_str()).collect(),
+            configured: BTreeSet::new(),
+        }
+    }
+
+    /// Names the packages that `package` pre-depends on, with all that they depend on, as far as they are
+    /// not configured yet; notes that they will be.
+    fn needed_before(&mut self, package: &'a Known<'a>) -> Vec<&'a str> {
+        let mut needed = Vec::new();
+        let mut open = self.terms(&package.control, &["Pre-Depends"]);
+        while let Some(name) = open.pop() {
+            if self.unpacked.contains(name) && self.configured.insert(name) {
+                needed.push(name);
+                if let Some(control) = self.by_name.get(name).copied() {
+                    open.extend(self.terms(control, &["Pre-Depends", "Depends"]));
+                }
+            }
+        }
+        needed
+    }
+
+    /// For each term of the relation fields, the package of the set that fulfils it.
+    fn terms(&self, control: &Control, fields: &[&str]) -> Vec<&'a str> {
+        let terms = fields.iter().flat_map(|f| control.fields.relation(f));
+        let find = |alternatives: Vec<String>| {
+            alternatives.iter().find_map(|name| {
+                let real = self.by_name.get_key_value(name.as_str()).map(|(n, _)| *n);
+                real.or_else(|| self.providers.get(name).copied())
+            })
+        };
+        terms.filter_map(find).collect()
+    }
+}

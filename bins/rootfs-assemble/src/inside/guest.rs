@@ -1,0 +1,161 @@
+//! Programs of the tree, run in the tree: a clean environment, everything they print kept as an object.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use manifest::{Digest, Object};
+use stage::{At, Error, Event, Result};
+use store::Store;
+
+use super::mounts::{STORE, WORK};
+use super::say;
+use crate::job::Message;
+
+/// Where programs of the tree are looked for.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Characters of a program's output that an error message repeats.
+const TAIL: usize = 2000;
+
+/// The tree as a machine that can run programs.
+pub struct Guest<'a> {
+    store: &'a Store,
+    epoch: i64,
+}
+
+/// How a program ended.
+pub struct Finished {
+    /// Its status.
+    pub status: ExitStatus,
+    /// What it printed, both streams.
+    pub said: String,
+    /// The same as an object, where there is any.
+    pub log: Option<Object>,
+}
+
+impl<'a> Guest<'a> {
+    /// Programs see `epoch` as SOURCE_DATE_EPOCH.
+    pub fn new(store: &'a Store, epoch: u64) -> Self {
+        let epoch = i64::try_from(epoch).unwrap_or(0);
+        Self { store, epoch }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
+    /// Seconds since 1970 that stand for now.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Runs a program; a failure is an error with its last words.
+    ///
+    /// # Errors
+    /// Exit code 1 where it cannot be run or fails.
+    pub fn must(&self, program: &str, args: &[&str]) -> Result<()> {
+        let finished = self.run(program, args, &[])?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(finished.error(program))
+    }
+
+    /// Runs a program, however it ends.
+    ///
+    /// # Errors
+    /// Exit code 1 where it cannot be run.
+    pub fn run(&self, program: &str, args: &[&str], env: &[(String, String)]) -> Result<Finished> {
+        let path = find(program).ok_or_else(|| {
+            Error::failed(format!("the tree has no program {program}"))
+                .advice("add the package that brings it to the description")
+        })?;
+        let log_path = Path::new(WORK).join("log");
+        let log = File::create(&log_path).at(&log_path)?;
+        let mut command = Command::new(&path);
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.environment())
+            .envs(env.iter().map(|(k, v)| (k, v)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().at(&log_path)?)
+            .stderr(log);
+        let hidden = Path::new(STORE);
+        sys::namespace::hide_from(&mut command, hidden).at(hidden)?;
+        let begin = Instant::now();
+        let status = command.status().at(Path::new(&path))?;
+        let bytes = fs::read(&log_path).at(&log_path)?;
+        let log = match bytes.is_empty() {
+            true => None,
+            false => Some(self.store.put(&bytes)?),
+        };
+        tell(&path, args, status, begin, log);
+        let said = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Finished { status, said, log })
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut all: Vec<(&str, String)> = vec![("SOURCE_DATE_EPOCH", self.epoch.to_string())];
+        let fixed = [
+            ("PATH", PATH),
+            ("HOME", "/root"),
+            ("LC_ALL", "C.UTF-8"),
+            ("TZ", "UTC"),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+            ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+            ("DEBCONF_NOWARNINGS", "yes"),
+            ("SYSTEMD_OFFLINE", "1"),
+            // Kernel packages make no initramfs: it is made once, at the end.
+            ("INITRD", "No"),
+        ];
+        all.extend(fixed.map(|(name, value)| (name, value.to_owned())));
+        all
+    }
+}
+
+impl Finished {
+    /// The error that this failure is.
+    pub fn error(&self, what: &str) -> Error {
+        let skip = self.said.chars().count().saturating_sub(TAIL);
+        let tail: String = self.said.chars().skip(skip).collect();
+        let error = Error::failed(format!(
+            "{what} ended with {}:\n{}",
+            self.status,
+            tail.trim()
+        ));
+        match self.log {
+            Some(log) => error.advice(format!("everything it said: ramforge get {}", log.blake3)),
+            None => error,
+        }
+    }
+}
+
+/// The path of a program in the tree.
+pub fn find(program: &str) -> Option<String> {
+    if program.starts_with('/') {
+        return Path::new(program).exists().then(|| program.to_owned());
+    }
+    let mut paths = PATH.split(':').map(|dir| format!("{dir}/{program}"));
+    paths.find(|path| Path::new(path).exists())
+}
+
+fn tell(path: &str, args: &[&str], status: ExitStatus, begin: Instant, log: Option<Object>) {
+    let mut room = 1500;
+    let words = std::iter::once(path).chain(args.iter().copied());
+    let words = words.take_while(|w| {
+        room -= w.len().min(room);
+        room > 0
+    });
+    say(&Message::Command(Box::new(Event::CommandRun {
+        stage: "rootfs-assemble".to_owned(),
+        command: words.map(str::to_owned).collect(),
+        program: Digest::of(&fs::read(path).unwrap_or_default()),
+        status: status.to_string(),
+        milliseconds: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        log,
+    })));
+}

@@ -1,0 +1,153 @@
+//! The worker: what happens in the sandbox, as pid 1 and uid 0 of its namespaces.
+//!
+//! It reads a [`Job`] from stdin and writes [`Message`]s to stdout. The build tree is its root directory;
+//! the store lies at [`mounts::STORE`], out of sight of the programs that run in the tree.
+
+mod accounts;
+mod capture;
+mod database;
+mod dpkg;
+mod files;
+mod guest;
+mod initramfs;
+mod kernel;
+mod mounts;
+mod overlay;
+mod removal;
+mod scripts;
+mod settings;
+mod tidy;
+mod unpack;
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use stage::{Error, Result};
+use store::Store;
+use sys::namespace::{Power, enter};
+
+use crate::job::{Job, Message, Outcome};
+
+/// The worker's main function.
+pub fn main() -> ExitCode {
+    let said = match serve() {
+        Ok(outcome) => Message::Done(Box::new(outcome)),
+        Err(Failure::Sandbox { step, message }) => Message::Failed {
+            code: stage::Exit::Missing as u8,
+            step: Some(step),
+            message,
+            advice: None,
+        },
+        Err(Failure::Work(error)) => {
+            let text = error.to_string();
+            let (message, advice) = match text.split_once("\n  help: ") {
+                Some((message, advice)) => (message.to_owned(), Some(advice.to_owned())),
+                None => (text, None),
+            };
+            let code = error.exit() as u8;
+            Message::Failed {
+                code,
+                step: None,
+                message,
+                advice,
+            }
+        }
+    };
+    say(&said);
+    ExitCode::SUCCESS
+}
+
+/// Why there is no outcome.
+enum Failure {
+    Sandbox { step: String, message: String },
+    Work(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Work(error)
+    }
+}
+
+fn serve() -> std::result::Result<Outcome, Failure> {
+    let mut lines = std::io::stdin().lock().lines();
+    let line = lines.next().and_then(std::result::Result::ok);
+    let job: Job = serde_json::from_str(&line.unwrap_or_default())
+        .map_err(|e| Error::failed(format!("the worker's job: {e}")))?;
+    let power = if job.user_namespace {
+        Power::UserNamespace
+    } else {
+        Power::Root
+    };
+    let mapped = || {
+        say(&Message::Ready);
+        match lines.next() {
+            Some(answer) => answer.map(|_| ()),
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    let refused = |step: &str, message: String| Failure::Sandbox {
+        step: step.to_owned(),
+        message,
+    };
+    enter(power, mapped).map_err(|e| refused(e.step, e.to_string()))?;
+    mounts::build(&job).map_err(|(step, e)| refused(step, format!("{step}: {e}")))?;
+    Ok(work(&job)?)
+}
+
+/// Says a line to the stage. When the stage is gone, so is this process in a moment.
+fn say(message: &Message) {
+    if let Ok(line) = serde_json::to_string(message) {
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+/// Does a part of the work, with its name shown and its time told.
+fn part<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    say(&Message::Progress(name.to_owned()));
+    let begin = Instant::now();
+    let done = work()?;
+    say(&Message::Part {
+        name: name.to_owned(),
+        milliseconds: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(done)
+}
+
+fn warn(text: impl Into<String>) {
+    say(&Message::Warning(text.into()));
+}
+
+/// From an empty directory to a tree in the store.
+fn work(job: &Job) -> Result<Outcome> {
+    let store = Store::open(mounts::STORE.as_ref())?;
+    let newest = dpkg::install(&store, job)?;
+    let epoch = job.image.source_date_epoch.unwrap_or(newest);
+    let guest = guest::Guest::new(&store, epoch);
+    if let Some(overlay) = &job.image.overlay {
+        part("overlay", || overlay::lay(&store, overlay))?;
+    }
+    part("settings", || settings::apply(&guest, &store, &job.image))?;
+    scripts::run(&guest, job)?;
+    let kernel = kernel::find()?;
+    let initramfs = initramfs::make(&guest, &kernel)?;
+    sys::namespace::kill_all_others()
+        .map_err(|e| Error::failed(format!("programs left running in the tree: {e}")))?;
+    let installed = database::installed()?;
+    part("tidy", || tidy::tidy(epoch))?;
+    mounts::show_tree()?;
+    let captured = part("capture", || {
+        capture::capture(&store, mounts::TREE.as_ref(), epoch)
+    })?;
+    let kernel = kernel.describe(&captured.tree)?;
+    Ok(Outcome {
+        tree: captured.tree.write(&store)?,
+        bytes: captured.bytes,
+        entries: captured.tree.len() as u64,
+        initramfs: initramfs.and_then(|path| captured.object(&path)),
+        kernel,
+        source_date_epoch: epoch,
+        installed,
+    })
+}

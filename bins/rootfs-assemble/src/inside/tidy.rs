@@ -1,0 +1,133 @@
+//! Traces of the build out of the tree: what differs from host to host, from day to day, or is of no use.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use stage::{At, Result};
+
+use super::accounts::Accounts;
+use super::{files, settings};
+
+/// Directories that begin empty.
+const EMPTIED: [&str; 5] = [
+    "/tmp",
+    "/var/tmp",
+    "/var/lib/apt/lists",
+    "/var/cache/apt/archives",
+    "/var/cache/ldconfig",
+];
+/// Files that go: caches, locks, backups and logs that tools make anew.
+const REMOVED: [&str; 19] = [
+    "/etc/.pwd.lock",
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
+    "/root/.bash_history",
+    "/var/cache/apt/pkgcache.bin",
+    "/var/cache/apt/srcpkgcache.bin",
+    "/var/cache/debconf/config.dat-old",
+    "/var/cache/debconf/templates.dat-old",
+    "/var/lib/dpkg/available",
+    "/var/lib/dpkg/lock",
+    "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/triggers/Lock",
+    "/var/lib/dpkg/status-old",
+    "/var/lib/dpkg/diversions-old",
+    "/var/lib/dpkg/statoverride-old",
+];
+/// More of them, made by programs at run time.
+const REMOVED_STATE: [&str; 3] = [
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+    "/var/lib/urandom/random-seed",
+];
+/// Directories that apt wants to find.
+const PARTIAL: [&str; 2] = [
+    "/var/lib/apt/lists/partial",
+    "/var/cache/apt/archives/partial",
+];
+
+/// Cleans the tree.
+///
+/// # Errors
+/// Exit code 1 with the path.
+pub fn tidy(epoch: u64) -> Result<()> {
+    for dir in EMPTIED {
+        empty(Path::new(dir)).at(Path::new(dir))?;
+    }
+    for file in REMOVED.iter().chain(&REMOVED_STATE) {
+        files::remove(file)?;
+    }
+    for dir in PARTIAL {
+        make_partial(Path::new(dir)).at(Path::new(dir))?;
+    }
+    logs(Path::new("/var/log"))?;
+    machine_id()?;
+    days(epoch)
+}
+
+fn empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn make_partial(dir: &Path) -> io::Result<()> {
+    if dir.parent().is_some_and(Path::is_dir) {
+        fs::create_dir(dir)?;
+        files::finish_dir(dir, files::Meta::root(0o700, 0))?;
+    }
+    Ok(())
+}
+
+/// Logs: those that only report the build go, others are emptied, because their owner and mode matter.
+fn logs(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.at(dir)?.path();
+        let kind = fs::symlink_metadata(&path).at(&path)?.file_type();
+        if kind.is_dir() {
+            logs(&path)?;
+        } else if kind.is_file() {
+            match path.extension() {
+                Some(extension) if extension == "log" || extension == "xz" => files::remove(&path)?,
+                _ => fs::File::create(&path).map(|_| ()).at(&path)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An empty machine id lets systemd make one at boot; "uninitialized" asks for first-boot units and stays.
+fn machine_id() -> Result<()> {
+    let path = Path::new("/etc/machine-id");
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim() == "uninitialized" => {}
+        Ok(_) => files::write(path, "", 0o444)?,
+        Err(_) => {}
+    }
+    let dbus = Path::new("/var/lib/dbus/machine-id");
+    if dbus.is_file() && !dbus.is_symlink() {
+        files::remove(dbus)?;
+    }
+    Ok(())
+}
+
+fn days(epoch: u64) -> Result<()> {
+    let etc = Path::new("/etc");
+    if !etc.join("shadow").exists() {
+        return Ok(());
+    }
+    let mut accounts = Accounts::read(etc)?;
+    accounts.set_days(settings::day(i64::try_from(epoch).unwrap_or(0)));
+    accounts.write(etc)
+}
