@@ -1,8 +1,12 @@
 //! How much RAM a system takes, and the virtual machine that proves it.
 //!
-//! The program `ram-check` adds the section `verdict`; [`qemu`] is its driver for QEMU, which the tests of
-//! the whole pipeline use too.
+//! The program `ram-check` adds the section `verdict` with [`check`]; [`model`] is its arithmetic; [`qemu`]
+//! drives virtual machines, for `ram-check --boot` and for the tests of the whole pipeline.
 
 #![deny(missing_docs)]
 
+mod boot;
+pub mod check;
+pub mod model;
 pub mod qemu;
+mod table;

@@ -1,2 +1,22 @@
-//! Placeholder.
-fn main() {}
+//! `ram-check`: says how much RAM a system takes that runs from RAM, and proves it.
+//!
+//! stdin: a manifest with `plan`, `rootfs`, `disk`, `initrd` and `media`. stdout: the same with `verdict`.
+//! stderr: a table of the terms. Needs nothing; with `--boot` QEMU, and OVMF for `--firmware uefi`.
+//! Exit code 4 where the verdict is negative; the manifest is written all the same.
+
+use std::process::ExitCode;
+
+use ram_check::check::{check, identity, tools};
+use stage::Stage;
+
+/// Stage version. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
+fn main() -> ExitCode {
+    let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";
+    let stage = Stage::new("ram-check", env!("CARGO_PKG_VERSION"), VERSION, about)
+        .tools(tools)
+        .identity(identity)
+        .judge(|verdict: &manifest::Verdict| verdict.ok);
+    stage::main(stage, check)
+}

@@ -40,4 +40,4 @@ pub use plan::{
 };
 pub use rootfs::{InstalledPackage, Kernel, Rootfs};
 pub use section::{Section, schemas};
-pub use verdict::{Proof, StoreNeed, Term, Verdict};
+pub use verdict::{Moment, Proof, StoreNeed, Term, Verdict};

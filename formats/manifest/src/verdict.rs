@@ -17,9 +17,12 @@ pub struct Verdict {
     pub ok: bool,
     /// Least RAM of a machine that reaches login, in MiB, with the RAM store the description asks for.
     pub least_ram_mib: u64,
-    /// The same in words, one sentence.
+    /// The answer in words, one sentence.
     pub sentence: String,
-    /// The need per RAM store.
+    /// RAM in MiB of the machine that was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_ram_mib: Option<u64>,
+    /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
     /// The proof from QEMU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,12 +35,28 @@ pub struct Verdict {
 pub struct StoreNeed {
     /// `brd`, `zram`, `tmpfs` or `erofs`.
     pub store: String,
-    /// MiB in use after login.
+    /// Least RAM of a machine that reaches login, in MiB.
+    pub least_ram_mib: u64,
+    /// MiB in use after login on that machine.
     pub steady_mib: u64,
-    /// MiB at the highest point of the boot.
+    /// MiB in use on that machine at the highest moment of the boot.
     pub peak_mib: u64,
-    /// The terms of the sum, in KiB.
+    /// The highest moment.
+    pub peak_at: Moment,
+    /// The terms of the sums.
     pub terms: Vec<Term>,
+}
+
+/// A moment of the boot at which RAM is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// The kernel unpacks the initrd.
+    Unpack,
+    /// The image has just been copied into RAM.
+    Deploy,
+    /// The login prompt.
+    Login,
 }
 
 /// One summand.
@@ -48,10 +67,8 @@ pub struct Term {
     pub name: String,
     /// Its size in KiB.
     pub kib: u64,
-    /// Whether it counts at the peak.
-    pub peak: bool,
-    /// Whether it counts after login.
-    pub steady: bool,
+    /// The moments at which it counts.
+    pub at: Vec<Moment>,
 }
 
 /// What a boot in QEMU showed.
@@ -62,7 +79,7 @@ pub struct Proof {
     pub ram_mib: u64,
     /// `bios` or `uefi`.
     pub firmware: String,
-    /// `login`, or what happened instead.
+    /// `login`; else what happened: `refused`, `panic`, `emergency`, `exit`, `timeout`.
     pub result: String,
     /// The serial line's log.
     pub log: Object,

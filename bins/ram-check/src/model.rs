@@ -1,0 +1,324 @@
+//! The model: which terms add up to the RAM that a machine must have.
+//!
+//! RAM is counted at three moments, and the largest sum decides:
+//!
+//! ```text
+//! unpack   kernel + initrd packed + initrd unpacked
+//! deploy   kernel + initrd unpacked + its processes + image in RAM + ram-deploy's buffers + watermarks
+//! login    kernel + image in RAM + what was written since + the system's working set
+//! ```
+//!
+//! Terms come from facts of the manifest: sizes in `disk`, `initrd` and `plan.ramdisk`, and the kernel's own
+//! boot header. What no manifest tells is a constant below, with the measurement it comes from. The kernel's
+//! page descriptors and hash tables grow with RAM itself, so the sum is solved for the machine's size.
+//!
+//! *Not here:* crashkernel, CMA and hugepages (nothing in the manifest reserves them), page cache that can
+//! be dropped, and RAM stores other than brd: [`STORES`] is where they join.
+
+use manifest::{Moment, StoreNeed, Term};
+
+/// What the model reads. All sizes in bytes.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Length of the disk image.
+    pub image_bytes: u64,
+    /// Bytes in pages of the image that are not all zero.
+    pub data_bytes: u64,
+    /// Length of the RAM disk.
+    pub ramdisk_bytes: u64,
+    /// Whether the root file system grows to the RAM disk.
+    pub resize: bool,
+    /// The kernel in RAM, see [`kernel_bytes`].
+    pub kernel_bytes: u64,
+    /// The initrd as the boot loader loads it.
+    pub initrd_packed: u64,
+    /// All segments unpacked.
+    pub initrd_unpacked: u64,
+    /// Whether the kernel unpacks into a tmpfs, which takes half of RAM at most.
+    pub initramfs_is_tmpfs: bool,
+}
+
+/// A RAM store: its name and the terms that it adds.
+type RamStore = (&'static str, fn(&Facts) -> Vec<Term>);
+
+/// The RAM stores that can be asked for, the default first.
+const STORES: &[RamStore] = &[("brd", brd)];
+
+const KIB: u64 = 1 << 10;
+const PAGE: u64 = 4 << 10;
+const MIB_IN_KIB: u64 = 1 << 10;
+
+/// Firmware tables and low memory. Linux 6.1 in QEMU: BIOS under 1 MiB, OVMF 6 MiB more than BIOS.
+const FIRMWARE_KIB: u64 = 8 * MIB_IN_KIB;
+/// Page descriptors, hash tables and per-zone data, in KiB for each MiB of RAM: 64 bytes a page are 16 KiB.
+/// Linux 6.1: 17.5 between 256 and 1024 MiB, 18.3 between 1024 and 3072 MiB.
+const GROWS_WITH_RAM_KIB: u64 = 19;
+/// Processes, modules and kernel objects of an initramfs with systemd and udev, beside its files.
+const INITRAMFS_SYSTEM_KIB: u64 = 48 * MIB_IN_KIB;
+/// The kernel's watermarks, which `MemAvailable` does not offer. Linux 6.1 with transparent huge pages,
+/// which it only uses from 512 MiB of RAM on: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
+const WATERMARKS_KIB: u64 = 74 * MIB_IN_KIB;
+/// RAM from which on these watermarks are in force.
+const WATERMARKS_FROM_MIB: u64 = 512;
+/// Processes, modules, kernel objects and mapped program files of a small system at its login prompt.
+const WORKING_SET_KIB: u64 = 112 * MIB_IN_KIB;
+/// Journal, state and run-time files written before login.
+const WRITTEN_KIB: u64 = 16 * MIB_IN_KIB;
+/// What the statement may be wrong by.
+const MARGIN_KIB: u64 = 16 * MIB_IN_KIB;
+/// Bytes of file system that one inode table entry of ext4 serves, and the entry's size.
+const EXT4_INODE_RATIO: u64 = 16384;
+const EXT4_INODE_SIZE: u64 = 256;
+/// The result is a multiple of this, as machines are configured.
+const STEP_MIB: u64 = 8;
+
+/// The need per RAM store, the default first.
+pub fn needs(facts: &Facts) -> Vec<StoreNeed> {
+    STORES
+        .iter()
+        .map(|(store, own)| {
+            let mut terms = common(facts);
+            terms.extend(own(facts));
+            solve(store, terms)
+        })
+        .collect()
+}
+
+/// RAM that a kernel image takes, in bytes, from its boot header (Linux boot protocol 2.10: `init_size` at
+/// 0x260 is what it needs before it knows the memory map, with room for the packed image). Without such a
+/// header four times the image.
+pub fn kernel_bytes(image: &[u8], size: u64) -> u64 {
+    let signed = image.get(0x202..0x206) == Some(b"HdrS");
+    let field = image.get(0x260..0x264).and_then(|b| b.try_into().ok());
+    match field.map(u32::from_le_bytes) {
+        Some(init_size) if signed && u64::from(init_size) > size => u64::from(init_size) - size,
+        _ => 4 * size,
+    }
+}
+
+use Moment::{Deploy, Login, Unpack};
+
+/// The terms that every RAM store has in common.
+fn common(facts: &Facts) -> Vec<Term> {
+    let unpacked = kib(facts.initrd_unpacked);
+    let packed = kib(facts.initrd_packed);
+    let half = if facts.initramfs_is_tmpfs {
+        unpacked.saturating_sub(packed)
+    } else {
+        0
+    };
+    vec![
+        term(
+            "firmware and low memory",
+            FIRMWARE_KIB,
+            &[Unpack, Deploy, Login],
+        ),
+        term(
+            "kernel image and its data",
+            kib(facts.kernel_bytes),
+            &[Unpack, Deploy, Login],
+        ),
+        term("initrd, packed", packed, &[Unpack]),
+        term("initrd, unpacked", unpacked, &[Unpack, Deploy]),
+        term(
+            "RAM that a tmpfs initramfs must leave free",
+            half,
+            &[Unpack],
+        ),
+        term(
+            "processes of the initramfs",
+            INITRAMFS_SYSTEM_KIB,
+            &[Deploy],
+        ),
+        term(
+            "ram-deploy's buffers",
+            kib(ram_deploy::ram::WORKING_BYTES),
+            &[Deploy],
+        ),
+        term("written before login", WRITTEN_KIB, &[Login]),
+        term("working set of the system", WORKING_SET_KIB, &[Login]),
+        term("margin", MARGIN_KIB, &[Deploy, Login]),
+    ]
+}
+
+/// The kernel's RAM disk: whole pages, their index, and what the growing file system writes.
+fn brd(facts: &Facts) -> Vec<Term> {
+    let image = facts.data_bytes.next_multiple_of(PAGE);
+    // All but the buffers of what ram-deploy will ask for: one formula on both sides.
+    let index = ram_deploy::ram::need(facts.data_bytes, 0, u64::MAX)
+        - ram_deploy::ram::WORKING_BYTES
+        - image;
+    let grown = if facts.resize {
+        facts.ramdisk_bytes.saturating_sub(facts.image_bytes) / EXT4_INODE_RATIO * EXT4_INODE_SIZE
+    } else {
+        0
+    };
+    vec![
+        term("image in RAM", kib(image), &[Deploy, Login]),
+        term("index of the image's pages", kib(index), &[Deploy, Login]),
+        term("inode tables of the grown root", kib(grown), &[Login]),
+    ]
+}
+
+/// Finds the least RAM of a machine that holds the terms.
+fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
+    let sum = |terms: &[Term], moment| -> u64 {
+        let counted = terms.iter().filter(|t| t.at.contains(&moment));
+        counted.map(|t| t.kib).sum()
+    };
+    let highest = |terms: &[Term]| {
+        let sums = [Unpack, Deploy, Login].map(|m| (sum(terms, m), m));
+        sums.into_iter().max_by_key(|s| s.0).unwrap_or((0, Deploy))
+    };
+    let mut watermarks = term("watermarks of the kernel", WATERMARKS_KIB, &[Deploy]);
+    terms.push(watermarks.clone());
+    if least_mib(highest(&terms).0) < WATERMARKS_FROM_MIB {
+        terms.pop();
+        watermarks.kib = WATERMARKS_KIB / 8;
+        terms.push(watermarks);
+    }
+    let least = least_mib(highest(&terms).0);
+    terms.push(term(
+        "page descriptors and tables",
+        least * GROWS_WITH_RAM_KIB,
+        &[Unpack, Deploy, Login],
+    ));
+    terms.retain(|t| t.kib > 0);
+    let (peak, peak_at) = highest(&terms);
+    StoreNeed {
+        store: store.to_owned(),
+        least_ram_mib: least,
+        steady_mib: sum(&terms, Login).div_ceil(MIB_IN_KIB),
+        peak_mib: peak.div_ceil(MIB_IN_KIB),
+        peak_at,
+        terms,
+    }
+}
+
+/// The least machine in MiB that has `kib` left beside what grows with its RAM.
+fn least_mib(kib: u64) -> u64 {
+    kib.div_ceil(MIB_IN_KIB - GROWS_WITH_RAM_KIB)
+        .next_multiple_of(STEP_MIB)
+}
+
+fn term(name: &str, kib: u64, at: &[Moment]) -> Term {
+    Term {
+        name: name.to_owned(),
+        kib,
+        at: at.to_vec(),
+    }
+}
+
+fn kib(bytes: u64) -> u64 {
+    bytes.div_ceil(KIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn facts() -> Facts {
+        Facts {
+            image_bytes: 900 * MIB,
+            data_bytes: 600 * MIB,
+            ramdisk_bytes: 2000 * MIB,
+            resize: true,
+            kernel_bytes: 40 * MIB,
+            initrd_packed: 38 * MIB,
+            initrd_unpacked: 108 * MIB,
+            initramfs_is_tmpfs: true,
+        }
+    }
+
+    fn least(facts: &Facts) -> u64 {
+        needs(facts)[0].least_ram_mib
+    }
+
+    #[test]
+    fn the_peak_is_within_the_machine() {
+        let need = &needs(&facts())[0];
+        assert_eq!(need.store, "brd");
+        assert!(
+            need.peak_mib <= need.least_ram_mib && need.peak_mib + STEP_MIB >= need.least_ram_mib
+        );
+        assert!(need.steady_mib <= need.peak_mib);
+        assert_eq!(need.peak_at, Deploy);
+    }
+
+    #[test]
+    fn more_of_anything_never_needs_less() {
+        let base = least(&facts());
+        let grown: [fn(&mut Facts); 6] = [
+            |f| f.data_bytes += 300 * MIB,
+            |f| f.kernel_bytes += 300 * MIB,
+            |f| f.initrd_unpacked += 300 * MIB,
+            |f| f.initrd_packed += 900 * MIB,
+            |f| f.ramdisk_bytes += 99_000 * MIB,
+            |f| f.data_bytes += 1,
+        ];
+        for (n, grow) in grown.iter().enumerate() {
+            let mut facts = facts();
+            grow(&mut facts);
+            let after = least(&facts);
+            assert!(
+                after > base || (n == 5 && after >= base),
+                "{n}: {after} against {base}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_byte_more_never_jumps_far() {
+        // Also over the point at which the watermarks come into force.
+        let mut last = 0;
+        for mib in 1..600 {
+            let mut facts = facts();
+            facts.data_bytes = mib * MIB;
+            let now = least(&facts);
+            assert!(now >= last, "{mib} MiB: {now} after {last}");
+            last = now;
+        }
+    }
+
+    #[test]
+    fn an_empty_image_still_needs_a_system() {
+        let empty = Facts {
+            image_bytes: 0,
+            data_bytes: 0,
+            ramdisk_bytes: 0,
+            resize: false,
+            kernel_bytes: 0,
+            initrd_packed: 0,
+            initrd_unpacked: 0,
+            initramfs_is_tmpfs: false,
+        };
+        let need = &needs(&empty)[0];
+        assert!(
+            need.least_ram_mib > 100 && need.peak_at == Login,
+            "{need:?}"
+        );
+    }
+
+    #[test]
+    fn the_boot_header_tells_the_kernels_size() {
+        let mut image = vec![0; 0x300];
+        assert_eq!(kernel_bytes(&image, 1000), 4000);
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x260..0x264].copy_from_slice(&5000u32.to_le_bytes());
+        assert_eq!(kernel_bytes(&image, 1000), 4000);
+        image[0x260..0x264].copy_from_slice(&9000u32.to_le_bytes());
+        assert_eq!(kernel_bytes(&image, 1000), 8000);
+        assert_eq!(kernel_bytes(&[], 1000), 4000);
+    }
+
+    #[test]
+    fn a_tmpfs_initramfs_takes_half_of_ram_at_most() {
+        let mut facts = facts();
+        (facts.data_bytes, facts.initrd_unpacked) = (MIB, 2000 * MIB);
+        assert!(least(&facts) >= 4000);
+        facts.initramfs_is_tmpfs = false;
+        assert!(least(&facts) < 2500);
+    }
+}
