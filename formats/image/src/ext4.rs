@@ -5,15 +5,15 @@
 //! follow the order of the nodes, so a caller that puts what changes often at the end keeps the rest of
 //! the image as it was.
 //!
-//! Not written: `64bit` and `resize_inode` (Linux grows the mounted file system all the same, by
-//! `EXT4_IOC_RESIZE_FS`, converting to `meta_bg` beyond 16 GiB), names that are not UTF-8, sockets,
-//! sub-second times.
+//! Not written: `64bit` and `resize_inode`; Linux grows the mounted file system all the same
+//! (`EXT4_IOC_RESIZE_FS`) and converts it to `meta_bg`, which kernels before 6.9, and stable ones before
+//! March 2024, got wrong beyond 16 GiB. Names that are not UTF-8, sockets, sub-second times, holes.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
 
 pub use mkext4::RegionSink;
-use mkext4::{FsBuilder, InodeHandle, Layout, Meta, Options, ROOT, SpecialKind};
+use mkext4::{FsBuilder, InodeCount, InodeHandle, Layout, Meta, Options, ROOT, SpecialKind};
 
 use crate::error::{Error, Result};
 
@@ -21,6 +21,19 @@ use crate::error::{Error, Result};
 pub const BLOCK: u64 = 4096;
 /// Sizes are searched in steps of this many bytes.
 pub const STEP: u64 = 1 << 20;
+/// Blocks in a block group.
+const GROUP: u64 = 32_768;
+/// Inodes in a block group, unless the nodes need more: one for each 16 KiB, as `mke2fs` has it.
+const INODES_PER_GROUP: u64 = 8192;
+/// The steps in which a block group has more of them.
+const INODE_STEP: u64 = 2048;
+/// Inodes that belong to the file system itself.
+const OWN_INODES: u64 = 11;
+/// Blocks of the journal: 4 MiB, the least that Linux takes. What is written to the journal of a root
+/// in RAM stays in RAM for good.
+const JOURNAL: u32 = 1024;
+/// The smallest file system with such a journal, in bytes.
+const LEAST: u64 = 16 << 20;
 /// Largest file system that is tried, in bytes: below 2^32 blocks.
 const LIMIT: u64 = 1 << 43;
 
@@ -73,32 +86,73 @@ pub enum Kind {
     Fifo,
 }
 
-/// The least size in bytes, a multiple of [`STEP`], that holds the nodes.
+/// The least size in bytes, a multiple of [`STEP`], that holds the nodes and leaves nothing free.
 ///
 /// # Errors
 /// Where a node cannot be expressed, or nothing below 8 TiB is large enough.
 pub fn least_size(parameters: &Parameters, nodes: &[Node]) -> Result<u64> {
-    let fits = |size| declare(parameters, nodes, size).map(|d| d.builder.seal().is_ok());
     let data: u64 = nodes.iter().map(blocks).sum();
-    let mut low = (data * BLOCK).next_multiple_of(STEP).max(8 * STEP);
-    let mut high = low + low / 8 + 16 * STEP;
-    while !fits(high)? {
-        low = high;
-        high *= 2;
-        if high > LIMIT {
+    let mut size = (data * BLOCK * 9 / 8).next_multiple_of(STEP) + LEAST;
+    let mut used = loop {
+        match used(parameters, nodes, size)? {
+            Some(used) => break used,
+            None if size < LIMIT => size = (size * 2).min(LIMIT),
             // Large enough by far, so the reason is another one: let the crate name it.
-            sealed(declare(parameters, nodes, LIMIT)?.builder)?;
+            None => {
+                return Err(
+                    sealed(declare(parameters, nodes, LIMIT)?.builder).map_or_else(
+                        |error| error,
+                        |_| Error::unfit("ext4", "these nodes", "less than 8 TiB"),
+                    ),
+                );
+            }
         }
+    };
+    // A smaller file system needs fewer blocks for itself, so what was used is approached from above.
+    loop {
+        let mut tight = used.next_multiple_of(STEP).max(LEAST);
+        let fitting = loop {
+            if tight >= size {
+                return Ok(size);
+            }
+            match self::used(parameters, nodes, tight)? {
+                Some(used) => break used,
+                None => tight += STEP,
+            }
+        };
+        (size, used) = (tight, fitting);
     }
-    while high - low > STEP {
-        let middle = (low + (high - low) / 2).next_multiple_of(STEP);
-        if fits(middle)? {
-            high = middle
-        } else {
-            low = middle
+}
+
+/// Bytes in use in a file system of `size` bytes, or none where the nodes do not fit.
+fn used(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<Option<u64>> {
+    let Ok(layout) = declare(parameters, nodes, size)?.builder.seal() else {
+        return Ok(None);
+    };
+    let mut superblock = Superblock { free: 0 };
+    layout
+        .writer(&mut superblock)
+        .map_err(foreign("file system"))?;
+    Ok(Some(size - superblock.free * BLOCK))
+}
+
+/// Keeps nothing of an image but one number of its superblock.
+struct Superblock {
+    /// `s_free_blocks_count_lo`.
+    free: u64,
+}
+
+impl RegionSink for Superblock {
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if let (0, Some([a, b, c, d])) = (offset, bytes.get(1024 + 0x0c..1024 + 0x10)) {
+            self.free = u64::from(u32::from_le_bytes([*a, *b, *c, *d]));
         }
+        Ok(())
     }
-    Ok(high)
+
+    fn zeros(&mut self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn blocks(node: &Node) -> u64 {
@@ -143,6 +197,8 @@ fn declare(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<Declare
     options.label = Some(parameters.label.clone());
     // Nobody but root writes here before the first boot; a reserve would only make it larger.
     options.reserved_percent = 0;
+    options.journal_blocks = Some(JOURNAL);
+    options.inodes = InodeCount::Exact(inodes(nodes, size));
     let builder = FsBuilder::new(options).map_err(foreign("file system"))?;
     let mut tree = Tree {
         builder,
@@ -161,6 +217,22 @@ fn declare(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<Declare
     })
 }
 
+/// How many inodes a file system of `size` bytes has. Steps are large, because another number of inodes
+/// moves every block of data behind them.
+fn inodes(nodes: &[Node], size: u64) -> u32 {
+    let groups = size.div_ceil(GROUP * BLOCK).max(1);
+    let needed = nodes
+        .iter()
+        .filter(|n| !matches!(n.kind, Kind::Hardlink(_)))
+        .count() as u64;
+    // An eighth stays free, so that a running system can make files even before it grows.
+    let each = (OWN_INODES + needed + needed / 8)
+        .div_ceil(groups)
+        .next_multiple_of(INODE_STEP);
+    let total = groups * each.max(INODES_PER_GROUP);
+    u32::try_from(total).unwrap_or(u32::MAX)
+}
+
 struct Tree {
     builder: FsBuilder,
     handles: HashMap<String, InodeHandle>,
@@ -174,46 +246,43 @@ impl Tree {
             self.attributes(ROOT, node)?;
             return Ok(ROOT);
         }
+        // `lost+found` is the file system's own; a tree that brings one changes nothing.
+        if node.path == "lost+found" && node.kind == Kind::Dir {
+            return Ok(ROOT);
+        }
         let (parent, name) = node.path.rsplit_once('/').unwrap_or(("", &node.path));
         let parent = self.handle(node, parent)?;
         if let Kind::Hardlink(to) = &node.kind {
             let to = self.handle(node, to)?;
-            self.builder
-                .hardlink(parent, name, to)
-                .map_err(foreign(&node.path))?;
-            return Ok(to);
+            let linked = self.builder.hardlink(parent, name, to);
+            return linked.map(|()| to).map_err(foreign(&node.path));
         }
-        let b = &mut self.builder;
-        let handle = match &node.kind {
-            // `lost+found` is the file system's own; a tree that brings one changes nothing.
-            Kind::Dir if node.path == "lost+found" => return Ok(ROOT),
-            Kind::Dir => b.mkdir(parent, name, meta),
-            Kind::File(size) => b.file(parent, name, meta, *size),
-            Kind::Symlink(target) => b.symlink(parent, name, target, meta),
-            Kind::Char(major, minor) => b.mknod(
-                parent,
-                name,
-                meta,
-                SpecialKind::Char {
-                    major: *major,
-                    minor: *minor,
-                },
-            ),
-            Kind::Block(major, minor) => b.mknod(
-                parent,
-                name,
-                meta,
-                SpecialKind::Block {
-                    major: *major,
-                    minor: *minor,
-                },
-            ),
-            Kind::Fifo | Kind::Hardlink(_) => b.mknod(parent, name, meta, SpecialKind::Fifo),
-        };
-        let handle = handle.map_err(foreign(&node.path))?;
+        let made = self.make(parent, name, node, meta);
+        let handle = made.map_err(foreign(&node.path))?;
         self.attributes(handle, node)?;
         self.handles.insert(node.path.clone(), handle);
         Ok(handle)
+    }
+
+    /// Declares anything but a hard link.
+    fn make(
+        &mut self,
+        parent: InodeHandle,
+        name: &str,
+        node: &Node,
+        meta: Meta,
+    ) -> mkext4::Result<InodeHandle> {
+        let special = match node.kind {
+            Kind::Char(major, minor) => SpecialKind::Char { major, minor },
+            Kind::Block(major, minor) => SpecialKind::Block { major, minor },
+            _ => SpecialKind::Fifo,
+        };
+        match &node.kind {
+            Kind::Dir => self.builder.mkdir(parent, name, meta),
+            Kind::File(size) => self.builder.file(parent, name, meta, *size),
+            Kind::Symlink(target) => self.builder.symlink(parent, name, target, meta),
+            _ => self.builder.mknod(parent, name, meta, special),
+        }
     }
 
     fn handle(&self, node: &Node, path: &str) -> Result<InodeHandle> {

@@ -138,3 +138,41 @@ fn equal_nodes_give_equal_bytes_and_an_orphan_is_named() {
     let error = least_size(&parameters(), &orphan).unwrap_err().to_string();
     assert!(error.contains("no/file"), "{error}");
 }
+
+#[test]
+fn what_is_added_at_the_end_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    let size = image(&before, &tree());
+    let mut nodes = tree();
+    nodes.push(node("new", Kind::File(100_000)));
+    assert!(image(&after, &nodes) >= size);
+    let (before, after) = (
+        std::fs::read(before).unwrap(),
+        std::fs::read(after).unwrap(),
+    );
+    let pages = before.chunks(4096).zip(after.chunks(4096));
+    let changed = pages.filter(|(a, b)| a != b).count();
+    // Superblock, group descriptors, bitmaps, an inode, the root directory, and the file's 25 blocks.
+    assert!(changed <= 40, "{changed} blocks changed");
+}
+
+#[test]
+fn many_small_files_do_not_run_out_of_inodes() {
+    let mut nodes = vec![node("", Kind::Dir)];
+    nodes.extend((0..20_000).map(|n| node(&format!("file-{n}"), Kind::File(0))));
+    assert_eq!(least_size(&parameters(), &nodes).unwrap() >> 20, 16);
+}
+
+/// A change of these bytes is a change of the version of the stage that writes them.
+#[test]
+fn the_bytes_are_pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root.ext4");
+    image(&path, &tree());
+    let digest = blake3::hash(&std::fs::read(path).unwrap()).to_hex();
+    assert_eq!(
+        digest.as_str(),
+        "055bd68b20f452360d3c42e7d7a552c828dc99316f55bef3342947fe24cd5c28"
+    );
+}
