@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Compares what KIWI's own API resolves with what desc-parse resolves.
+
+    compare.py [--desc-parse PROGRAM] [--count N] [--seed S]     generated descriptions
+    compare.py [--desc-parse PROGRAM] [OPTIONS] DESCRIPTION...   given ones
+
+Needs the kiwi package of the Python registry (pip install kiwi). Exit code 0: no difference. A
+description that desc-parse refuses is no difference when each of its errors says that Ramforge does not
+support what is asked for, and none when KIWI refuses it too. Anything else is printed and counted.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+from lxml import etree, isoschematron
+
+import kiwi.defaults
+from kiwi.xml_description import XMLDescription
+from kiwi.xml_state import XMLState
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from generate import Generator  # noqa: E402
+
+MACHINE = 'x86_64'
+# Codes that say "Ramforge does not do this", while KIWI does.
+UNSUPPORTED = {
+    'R0205', 'R0206', 'R0207', 'R0208', 'R0209', 'R0210', 'R0211', 'R0220', 'R0221', 'R0222', 'R0223',
+    'R0224', 'R0226', 'R0301', 'R0302', 'R0303', 'R0304', 'R0305', 'R0306', 'R0008',
+}
+
+
+def quicken():
+    """KIWI compiles its schema for each description; once is enough here."""
+    logging.getLogger('kiwi').setLevel(logging.CRITICAL)
+    kiwi.defaults.PLATFORM_MACHINE = MACHINE
+    relaxng, schematron = etree.RelaxNG, isoschematron.Schematron
+    once = functools.lru_cache(None)
+    make_relaxng = once(lambda: relaxng(etree.parse(kiwi.defaults.Defaults.get_schema_file())))
+    make_schematron = once(
+        lambda: schematron(etree.parse(kiwi.defaults.Defaults.get_schema_file()), store_report=True)
+    )
+    etree.RelaxNG = lambda tree: make_relaxng()
+    isoschematron.Schematron = lambda tree, store_report: make_schematron()
+    # Without jing the reason of a refusal is not looked for, which is all that is left out.
+    XMLDescription._get_relaxng_validation_details = staticmethod(lambda *a: None)
+
+
+def text(value):
+    return value[0] if isinstance(value, list) and value else value or None
+
+
+def by_kiwi(path, profiles, image_type):
+    """What KIWI resolves, in the words of the plan; None where KIWI refuses."""
+    try:
+        xml = XMLDescription(str(path)).load()
+        xml.description_dir = str(path.parent)
+        state = XMLState(xml, profiles, image_type)
+    except Exception as refusal:  # KIWI raises whatever it raises
+        return None, f'{type(refusal).__name__}: {refusal}'
+    sections = state.get_preferences_sections()
+    first = lambda name: next((text(v) for s in sections if (v := getattr(s, 'get_' + name)())), None)
+    build = state.build_type
+    size = state.get_build_type_size(include_unpartitioned=True)
+    loader = state.get_build_type_bootloader_section()
+    bootstrap = set(state.get_bootstrap_packages())
+    if bootstrap and state.get_system_packages():
+        bootstrap.discard(state.get_package_manager())  # KIWI adds it by itself
+    resolved = {
+        'name': xml.get_name(),
+        'version': state.get_image_version() or None,
+        'profiles': list(dict.fromkeys(state.profiles)),
+        'locale': first('locale'),
+        'keytable': first('keytable'),
+        'timezone': first('timezone'),
+        'package_manager': state.get_package_manager(),
+        'packages.image': sorted(state.get_system_packages()),
+        'packages.bootstrap': sorted(bootstrap),
+        'packages.delete': removed(state, True),
+        'packages.uninstall': removed(state, False),
+        'type.image': build.get_image(),
+        'type.filesystem': build.get_filesystem(),
+        'type.firmware': build.get_firmware(),
+        'type.installiso': bool(build.get_installiso() or build.get_installstick()),
+        'type.installpxe': bool(build.get_installpxe()),
+        'type.installboot': build.get_installboot(),
+        'disk.root_label': build.get_rootfs_label() or 'ROOT',
+        'disk.size': (size.mbytes, bool(size.additive)) if size else None,
+        'disk.resize': bool(state.get_oemconfig_oem_resize()),
+        'bootloader.timeout': int(loader.get_timeout()) if loader and loader.get_timeout() is not None else 10,
+        'kernelcmdline': build.get_kernelcmdline() or '',
+        'repositories': [repository(r) for r in state.get_repository_sections()],
+        'users': [user(state, u) for u in state.get_users()],
+    }
+    return resolved, None
+
+
+def removed(state, force):
+    """KIWI forgets to strip these names, while it strips those of installed packages."""
+    return sorted({name.strip() for name in state.get_to_become_deleted_packages(force=force)})
+
+
+def repository(r):
+    return {
+        'uri': r.get_source().get_path(),
+        'alias': r.get_alias(),
+        'priority': r.get_priority() or 0,
+        'distribution': r.get_distribution(),
+        'components': r.get_components(),
+        'imageinclude': bool(r.get_imageinclude()),
+        'signature_check': r.get_repository_gpgcheck() is not False,
+    }
+
+
+def user(state, u):
+    return {
+        'name': u.get_name(),
+        'password': None if u.get_pwdformat() == 'plain' else u.get_password() or None,
+        'groups': state.get_user_groups(u.get_name()),
+        'home': u.get_home(),
+        'shell': u.get_shell(),
+        'id': u.get_id(),
+        'realname': u.get_realname(),
+    }
+
+
+def by_us(program, path, options):
+    """What desc-parse resolves; None and the codes of its errors where it refuses."""
+    run = subprocess.run(
+        [program, '--target-arch', MACHINE, *options, str(path)],
+        capture_output=True, text=True, check=False,
+    )
+    if run.returncode == 3:
+        return None, re.findall(r'^error\[(R\d+)\]', run.stderr, re.M), run.stderr
+    if run.returncode:
+        raise SystemExit(f'{program} {path}: exit code {run.returncode}\n{run.stderr}')
+    plan = json.loads(run.stdout)['plan']
+    names = lambda kind: sorted(p['name'] for p in plan['packages'][kind])
+    size = plan['disk'].get('size')
+    resolved = {
+        **{key: plan.get(key) for key in ('name', 'version', 'locale', 'keytable', 'timezone')},
+        'profiles': [p['name'] for p in plan['profiles']],
+        'package_manager': plan['package_manager'],
+        **{f'packages.{k}': names(k) for k in ('image', 'bootstrap', 'delete', 'uninstall')},
+        **{f'type.{k}': plan['type'].get(k) for k in
+           ('image', 'filesystem', 'firmware', 'installiso', 'installpxe', 'installboot')},
+        'disk.root_label': plan['disk']['root_label'],
+        'disk.size': (size['value'] * (1024 if size['unit'] == 'G' else 1), size['additive']) if size else None,
+        'disk.resize': plan['disk']['resize'],
+        'bootloader.timeout': plan['bootloader']['timeout'],
+        'kernelcmdline': plan['kernelcmdline'],
+        'repositories': plan['repositories'],
+        'users': plan['users'],
+    }
+    return resolved, [], run.stderr
+
+
+def differences(theirs, ours):
+    """Values that are not the same, apart from what Ramforge does on purpose."""
+    found = []
+    for key, value in theirs.items():
+        mine = ours[key]
+        if key == 'kernelcmdline':
+            # The words of the RAM disk belong to the medium, and are told apart in the plan.
+            words = [w for w in value.split() if w != 'rd.kiwi.ramdisk' and not w.startswith('ramdisk_size=')]
+            value = ' '.join(words)
+        if key in ('repositories', 'users') and len(value) == len(mine):
+            for index, (a, b) in enumerate(zip(value, mine)):
+                for field, wanted in a.items():
+                    # KIWI gives a nameless repository a random alias; a plain password is hashed.
+                    if field in ('alias', 'password') and wanted is None:
+                        continue
+                    if wanted != b.get(field):
+                        found.append(f'{key}/{index}/{field}: KIWI {wanted!r}, desc-parse {b.get(field)!r}')
+        elif value != mine:
+            found.append(f'{key}: KIWI {value!r}, desc-parse {mine!r}')
+    return found
+
+
+def compare(program, path, profiles=(), image_type=None):
+    """One description: (verdict, lines)."""
+    options = [o for p in profiles for o in ('--profile', p)]
+    options += ['--type', image_type] if image_type else []
+    theirs, why = by_kiwi(path, list(profiles), image_type)
+    ours, codes, said = by_us(program, path, options)
+    if ours is None and theirs is None:
+        return 'both refuse', []
+    if ours is None:
+        other = [c for c in codes if c not in UNSUPPORTED]
+        return ('only desc-parse refuses', [said]) if other else ('unsupported', [])
+    if theirs is None:
+        return 'only KIWI refuses', [why]
+    found = differences(theirs, ours)
+    return ('differ', found) if found else ('same', [])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--desc-parse', default='target/debug/desc-parse')
+    parser.add_argument('--count', type=int, default=300)
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--keep', help='directory that gets the descriptions that differ')
+    parser.add_argument('--profile', action='append', default=[])
+    parser.add_argument('--type')
+    parser.add_argument('description', nargs='*', type=pathlib.Path)
+    asked = parser.parse_args()
+    quicken()
+    tally, bad = {}, 0
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ['RAMFORGE_STORE'] = scratch + '/store'
+        for name, path, profiles, image_type in jobs(asked, scratch):
+            verdict, lines = compare(asked.desc_parse, path, profiles, image_type)
+            tally[verdict] = tally.get(verdict, 0) + 1
+            if verdict in ('differ', 'only desc-parse refuses', 'only KIWI refuses'):
+                bad += 1
+                print(f'{name}: {verdict}', *lines, sep='\n  ')
+                if asked.keep:
+                    pathlib.Path(asked.keep, f'{bad}.kiwi').write_text(path.read_text())
+    print(', '.join(f'{count} {verdict}' for verdict, count in sorted(tally.items())))
+    return 1 if bad else 0
+
+
+def jobs(asked, scratch):
+    for path in asked.description:
+        if path.is_dir():
+            path = next(iter([*path.glob('config.xml'), *path.glob('*.kiwi')]))
+        yield str(path), path, asked.profile, asked.type
+    if not asked.description:
+        path = pathlib.Path(scratch, 'generated.kiwi')
+        for seed in range(asked.seed, asked.seed + asked.count):
+            generator = Generator(seed)
+            path.write_text(generator.description())
+            yield f'seed {seed}', path, generator.asked_profiles(), generator.asked_type()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
