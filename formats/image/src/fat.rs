@@ -122,11 +122,20 @@ impl<'a> Dir<'a> {
                 "1 to 255 ASCII characters",
             ));
         }
+        // FAT keeps the case of a name but does not tell names apart by it.
+        let known = self.entries.keys().find(|k| k.eq_ignore_ascii_case(name));
+        let name = known.cloned().unwrap_or_else(|| name.to_owned());
         let Some(rest) = rest else {
-            self.entries.insert(name.to_owned(), Child::File(content));
-            return Ok(());
+            return match self.entries.insert(name, Child::File(content)) {
+                None => Ok(()),
+                Some(_) => Err(Error::unfit(
+                    format!("FAT volume: {path:?}"),
+                    "is there already",
+                    "each path once, whatever its case",
+                )),
+            };
         };
-        let child = self.entries.entry(name.to_owned());
+        let child = self.entries.entry(name);
         match child.or_insert_with(|| Child::Dir(Dir::default())) {
             Child::Dir(dir) => dir.add(rest, content),
             Child::File(_) => Err(Error::unfit(

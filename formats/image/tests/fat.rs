@@ -51,3 +51,32 @@ fn equal_files_give_equal_bytes_and_too_many_are_named() {
         image::fat::volume(4 << 20, "EFI", 1, &[("A".into(), vec![1; 5 << 20])]).unwrap_err();
     assert!(error.to_string().contains("A"), "{error}");
 }
+
+#[test]
+fn names_are_told_apart_without_their_case() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("esp.img");
+    let mut files = files();
+    files.push(("efi/boot/MMX64.EFI".into(), b"mm".to_vec()));
+    std::fs::write(
+        &path,
+        image::fat::volume(4 << 20, "EFI", 1, &files).unwrap(),
+    )
+    .unwrap();
+    let file = path.to_str().unwrap();
+    run("/sbin/fsck.vfat", &["-n", file]);
+    assert_eq!(run("mtype", &["-i", file, "::EFI/BOOT/MMX64.EFI"]), b"mm");
+    files.push(("EFI/boot/bootx64.efi".into(), Vec::new()));
+    let error = image::fat::volume(4 << 20, "EFI", 1, &files).unwrap_err();
+    assert!(error.to_string().contains("is there already"), "{error}");
+}
+
+/// A change of these bytes is a change of the version of the stages that write them.
+#[test]
+fn the_bytes_are_pinned() {
+    let bytes = image::fat::volume(4 << 20, "EFI", 0x1234_5678, &files()).unwrap();
+    assert_eq!(
+        blake3::hash(&bytes).to_hex().as_str(),
+        "9d846115981ce17c269e322495a240c45a4c1a648d3a919e1a57c85159e614b6"
+    );
+}

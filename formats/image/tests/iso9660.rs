@@ -51,6 +51,9 @@ fn sample(dir: &Path) -> Image {
         bytes("empty", b""),
         bytes("a+b.txt", b"plus"),
         bytes("a-b.txt", b"minus"),
+        bytes("two/three/four/five/six/seven/eight", b"deep"),
+        bytes(&format!("{}/{}", "d".repeat(144), "f".repeat(144)), b"long"),
+        bytes("Grüße.TXT", b"letters"),
         iso9660::File {
             path: "payload/frames.0".into(),
             content: parts,
@@ -149,12 +152,12 @@ fn xorriso_sees_the_boot_images() {
     assert!(text(0).starts_with("El Torito catalog : "), "{report}");
     assert_eq!(
         text(2),
-        "El Torito boot img : 1 BIOS y none 0x0000 0x00 4 34",
+        "El Torito boot img : 1 BIOS y none 0x0000 0x00 4 41",
         "{report}"
     );
     assert_eq!(
         text(3),
-        "El Torito boot img : 2 UEFI y none 0x0000 0x00 128 192",
+        "El Torito boot img : 2 UEFI y none 0x0000 0x00 128 202",
         "{report}"
     );
     assert_eq!(
@@ -218,7 +221,7 @@ fn the_bytes_are_pinned() {
     let (_dir, path, ..) = written();
     assert_eq!(
         judge::digest(&path),
-        "dbadadca7c780e5e29e0a74028fdb4ddf6734296e8a37cda2d42d6f915e22e71"
+        "a62081c3f542261691940c11eb185f559ed97c6787095ea169c5c081c2c9f28d"
     );
 }
 
@@ -311,7 +314,7 @@ fn what_cannot_be_written_is_refused() {
 #[test]
 fn a_source_that_is_short_or_missing_is_named() {
     let short = |image: &mut Image| {
-        if let Content::Parts(parts) = &mut image.files[5].content {
+        if let Content::Parts(parts) = &mut image.files[8].content {
             parts[0].offset = 6_000;
         }
     };
