@@ -19,7 +19,7 @@
 //!             backup GPT, at the very end
 //! ```
 //!
-//! [`write`] runs the same layout function twice, first to learn where each structure comes to
+//! [`write()`] runs the same layout function twice, first to learn where each structure comes to
 //! lie, then to write it there; both runs must agree. Contents are copied from file to file inside
 //! the kernel, and memory use does not grow with them.
 //!
