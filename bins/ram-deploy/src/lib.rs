@@ -24,6 +24,7 @@ pub mod modules;
 pub mod pages;
 pub mod payload;
 pub mod policy;
+pub mod program;
 pub mod ram;
 pub mod ramdisk;
 pub mod run;

@@ -4,11 +4,13 @@
 //! symbolic link keeps it, because nothing goes below `/bin`, `/lib` or `/sbin` unless the base has
 //! real directories there.
 //!
-//! *Not here:* the archive itself; that is `image::cpio`.
+//! *Not here:* how the archive is compressed.
 
 use std::collections::BTreeMap;
 
-use crate::config::{self, Config, GrowConfig, Module, ModuleList};
+use image::cpio::{Meta, Writer};
+
+use crate::config::{self, Config, GrowConfig, ModuleList};
 
 /// Links by which a root in a RAM disk is found.
 pub const UDEV_RULES: &str = include_str!("../initramfs/59-ramforge.rules");
@@ -96,8 +98,8 @@ pub fn grow(program: Vec<u8>, config: &GrowConfig, hooks: &str) -> manifest::Res
 }
 
 /// Where the file of a carried module lies in the initramfs.
-pub fn module_path(module: &Module) -> String {
-    format!("{}/{}.ko", config::MODULES_DIR, module.name)
+pub fn module_path(name: &str) -> String {
+    format!("{}/{name}.ko", config::MODULES_DIR)
 }
 
 fn with_parents(mut items: Items) -> Items {
@@ -107,4 +109,22 @@ fn with_parents(mut items: Items) -> Items {
         .collect();
     items.extend(parents.into_iter().map(|path| (path, Item::Dir)));
     items
+}
+
+/// The items as one uncompressed archive; every time stamp is `mtime`, seconds since 1970 UTC.
+///
+/// # Errors
+/// Those of the writer.
+pub fn archive(items: &Items, mtime: u64) -> image::Result<Vec<u8>> {
+    let mtime = u32::try_from(mtime).unwrap_or(u32::MAX);
+    let mut writer = Writer::new(Vec::new(), mtime);
+    for (path, item) in items {
+        match item {
+            Item::Dir => writer.directory(path, Meta::root(0o755))?,
+            Item::File(bytes) => writer.file(path, Meta::root(0o644), bytes)?,
+            Item::Program(bytes) => writer.file(path, Meta::root(0o755), bytes)?,
+            Item::Link(target) => writer.symlink(path, target)?,
+        }
+    }
+    writer.finish()
 }

@@ -1,0 +1,113 @@
+//! How the segment is compressed: by what the tree's kernel can read.
+
+use std::io::Write;
+
+use flate2::GzBuilder;
+use manifest::Kernel;
+use stage::{Error, Result};
+use store::Store;
+use store::tree::Tree;
+
+use crate::base::Base;
+use crate::content;
+
+/// The level for zstd: the segment is small, and is unpacked once a boot.
+const ZSTD_LEVEL: i32 = 15;
+
+/// A method that kernels have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// `CONFIG_RD_ZSTD`.
+    Zstd,
+    /// `CONFIG_RD_GZIP`.
+    Gzip,
+    /// None at all.
+    Plain,
+}
+
+/// The best method that the kernel's configuration names; without one, what the base shows.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn choose(store: &Store, tree: &Tree, kernel: &Kernel, base: &Base) -> Result<Method> {
+    let places = [
+        format!("boot/config-{}", kernel.release),
+        format!("{}/config", kernel.modules),
+    ];
+    for place in places {
+        if let Some(text) = content(store, tree, &place)? {
+            return Ok(from_config(&String::from_utf8_lossy(&text)));
+        }
+    }
+    Ok(if base.has_zstd {
+        Method::Zstd
+    } else {
+        Method::Gzip
+    })
+}
+
+fn from_config(text: &str) -> Method {
+    let has = |option: &str| {
+        text.lines()
+            .any(|line| line.strip_suffix("=y") == Some(option))
+    };
+    if has("CONFIG_RD_ZSTD") {
+        Method::Zstd
+    } else if has("CONFIG_RD_GZIP") {
+        Method::Gzip
+    } else {
+        Method::Plain
+    }
+}
+
+/// Compresses an archive. The same bytes give the same bytes.
+///
+/// # Errors
+/// Exit code 1.
+pub(crate) fn pack(method: Method, archive: &[u8]) -> Result<Vec<u8>> {
+    let packed = match method {
+        Method::Zstd => zstd::bulk::compress(archive, ZSTD_LEVEL),
+        Method::Gzip => gzip(archive),
+        Method::Plain => Ok(archive.to_vec()),
+    };
+    packed.map_err(|e| Error::failed(format!("compressing the segment: {e}")))
+}
+
+fn gzip(archive: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut out = GzBuilder::new().write(Vec::new(), flate2::Compression::best());
+    out.write_all(archive)?;
+    out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn the_kernels_configuration_decides() {
+        assert_eq!(
+            from_config("CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n"),
+            Method::Zstd
+        );
+        assert_eq!(
+            from_config("CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n"),
+            Method::Gzip
+        );
+        assert_eq!(from_config("CONFIG_RD_ZSTD_X=y\n"), Method::Plain);
+    }
+
+    #[test]
+    fn packed_archives_read_back() {
+        let archive = vec![7u8; 100_000];
+        let mut plain = Vec::new();
+        let packed = pack(Method::Gzip, &archive).unwrap();
+        flate2::read::GzDecoder::new(&packed[..])
+            .read_to_end(&mut plain)
+            .unwrap();
+        assert!(plain == archive && packed.len() < 1000);
+        let packed = pack(Method::Zstd, &archive).unwrap();
+        assert!(zstd::bulk::decompress(&packed, 100_000).unwrap() == archive);
+        assert!(pack(Method::Plain, &archive).unwrap() == archive);
+    }
+}
