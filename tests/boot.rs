@@ -1,0 +1,225 @@
+//! The media in virtual machines: to a login prompt, inside, without the medium, and off again.
+//!
+//! debian-vm has Debian's cloud kernel, which knows no USB: the stick is tested with debian-ram.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use pipeline_tests::{Booted, boot, command, example, run, scratch};
+use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
+
+/// RAM for machines whose need is not the question.
+const ROOMY: u64 = 2560;
+
+/// Everything that must hold in a system that runs from RAM, in one boot.
+fn runs_from_ram(name: &str, machine: &Machine) {
+    let mut system = boot(name, machine).login();
+    let source = system.sure("findmnt -no SOURCE /");
+    assert!(source.starts_with("/dev/ram1"), "/ is on {source:?}");
+    let log = system.log();
+    assert!(log.contains("may be removed now"), "{}", system.tail());
+    // The medium is free already: nothing is mounted from it, and nothing holds it open.
+    assert_eq!(system.ask("grep -c iso9660 /proc/mounts").output, "0");
+    system.remove_medium();
+    everything_can_be_read(&mut system);
+    assert_eq!(system.ask("grep -c iso9660 /proc/mounts").output, "0");
+    let log = system.power_off();
+    goes_down_clean(&log);
+}
+
+/// Reads every file of the root once, with nothing left in the page cache to help.
+fn everything_can_be_read(system: &mut Booted) {
+    system.sure("sync; echo 3 >/proc/sys/vm/drop_caches");
+    let errors = system.sure("find / -xdev -type f -exec cat {} + >/dev/null");
+    assert_eq!(errors, "");
+    let kernel = system.ask("dmesg | grep -E 'ram1.*(I/O|rror)|EXT4-fs error|Buffer I/O'");
+    assert_eq!(kernel.output, "", "messages of the kernel");
+}
+
+fn goes_down_clean(log: &str) {
+    for bad in [
+        "Failed unmounting",
+        "Failed to unmount",
+        "EXT4-fs error",
+        "BUG:",
+        "Call Trace",
+    ] {
+        assert!(!log.contains(bad), "{bad:?} in the log of the machine");
+    }
+}
+
+/// At the least RAM that ram-check states the system comes up: the statement is true.
+#[test]
+fn cd_under_bios_with_the_least_ram() {
+    let vm = example("debian-vm");
+    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, vm.least_ram_mib());
+    runs_from_ram("cd-bios", &machine);
+}
+
+#[test]
+fn cd_under_uefi() {
+    let vm = example("debian-vm");
+    runs_from_ram(
+        "cd-uefi",
+        &Machine::new(&vm.iso, Bus::Cd, Firmware::Uefi, ROOMY),
+    );
+}
+
+#[test]
+fn stick_under_bios() {
+    let full = example("debian-ram");
+    runs_from_ram(
+        "stick-bios",
+        &Machine::new(&full.iso, Bus::Usb, Firmware::Bios, ROOMY),
+    );
+}
+
+#[test]
+fn stick_under_uefi() {
+    let full = example("debian-ram");
+    let mut machine = Machine::new(&full.iso, Bus::Usb, Firmware::Uefi, ROOMY);
+    machine.board = Board::Q35;
+    runs_from_ram("stick-uefi", &machine);
+}
+
+/// Written by hand to a larger disk, the image boots there, grows once, and keeps what is written.
+#[test]
+fn a_larger_disk_under_bios_then_uefi() {
+    let vm = example("debian-vm");
+    let scratch = scratch();
+    let disk = scratch.path().join("disk");
+    copy(&vm.raw, &disk);
+    let size = std::fs::metadata(&vm.raw).unwrap().len() + (1 << 30);
+    OpenOptions::new()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .set_len(size)
+        .unwrap();
+    let mut machine = Machine::new(&disk, Bus::Disk, Firmware::Bios, 1024);
+    machine.writable = true;
+
+    let mut first = boot("disk-bios", &machine).login();
+    assert!(first.sure("findmnt -no SOURCE /").starts_with("/dev/vda"));
+    let grown = first.sure("df -B1 --output=size / | tail -1");
+    let (_, before) = vm.partition("root");
+    let grown: u64 = grown.trim().parse().unwrap();
+    assert!(
+        grown > before + (800 << 20),
+        "root has {grown} bytes, had {before}"
+    );
+    first.sure("echo kept >/root/kept; sync");
+    goes_down_clean(&first.power_off());
+
+    machine.firmware = Firmware::Uefi;
+    let mut second = boot("disk-uefi", &machine).login();
+    assert_eq!(second.sure("cat /root/kept"), "kept");
+    let again: u64 = second
+        .sure("df -B1 --output=size / | tail -1")
+        .trim()
+        .parse()
+        .unwrap();
+    assert_eq!(again, grown);
+    everything_can_be_read(&mut second);
+    goes_down_clean(&second.power_off());
+    run("sgdisk", &[&"-v", &disk]);
+}
+
+/// Also on a disk of just its size, at another controller, with the full kernel.
+#[test]
+fn a_sata_disk_under_uefi() {
+    let full = example("debian-ram");
+    let mut machine = Machine::new(&full.raw, Bus::Ahci, Firmware::Uefi, 1024);
+    machine.board = Board::Q35;
+    let mut system = boot("sata-uefi", &machine).login();
+    assert!(system.sure("findmnt -no SOURCE /").starts_with("/dev/sda"));
+    goes_down_clean(&system.power_off());
+}
+
+#[test]
+fn too_little_ram_is_one_sentence() {
+    let vm = example("debian-vm");
+    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, vm.least_ram_mib() - 160);
+    let end = boot("too-little-ram", &machine);
+    let Outcome::Refused(sentence) = &end.outcome else {
+        panic!("{:?}: {}", end.outcome, end.tail());
+    };
+    assert!(
+        sentence.starts_with("too little RAM: ") && sentence.contains("add at least"),
+        "{sentence}"
+    );
+    assert!(!end.log().contains("login:"), "{}", end.tail());
+}
+
+#[test]
+fn one_wrong_byte_never_reaches_login() {
+    let vm = example("debian-vm");
+    let scratch = scratch();
+    let iso = scratch.path().join("damaged.iso");
+    copy(&vm.iso, &iso);
+    let (offset, size) = payload(&iso);
+    flip(&iso, offset + size / 2);
+    let end = boot(
+        "wrong-byte",
+        &Machine::new(&iso, Bus::Cd, Firmware::Bios, ROOMY),
+    );
+    let Outcome::Refused(sentence) = &end.outcome else {
+        panic!("{:?}: {}", end.outcome, end.tail());
+    };
+    assert!(
+        sentence.contains("chunk") && sentence.contains("frames.000"),
+        "{sentence}"
+    );
+    assert!(!end.log().contains("login:"), "{}", end.tail());
+}
+
+/// Offset and length of the first payload file in the ISO, as xorriso finds them.
+fn payload(iso: &Path) -> (u64, u64) {
+    let find = [
+        "-find",
+        "/ramforge",
+        "-name",
+        "frames.000",
+        "-exec",
+        "report_lba",
+        "--",
+    ];
+    let output = command("xorriso")
+        .arg("-indev")
+        .arg(iso)
+        .args(find)
+        .output()
+        .unwrap();
+    let text = pipeline_tests::text(&output);
+    let line = text
+        .lines()
+        .find(|l| l.starts_with("File data lba:"))
+        .unwrap_or_else(|| panic!("{text}"));
+    let fields: Vec<&str> = line.split([':', ',']).map(str::trim).collect();
+    (
+        fields[2].parse::<u64>().unwrap() * 2048,
+        fields[4].parse().unwrap(),
+    )
+}
+
+fn flip(file: &Path, at: u64) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// A sparse copy that may be written.
+fn copy(from: &Path, to: &Path) {
+    run("cp", &[&"--sparse=always", &"--reflink=auto", &from, &to]);
+    let mut permissions = File::open(to).unwrap().metadata().unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+    std::fs::set_permissions(to, permissions).unwrap();
+}

@@ -1,0 +1,127 @@
+//! The examples, built once per test run.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{command, root, shared, store, text};
+
+/// What pipeline.sh made of an example.
+#[derive(Debug)]
+pub struct Example {
+    /// The output directory.
+    pub dir: PathBuf,
+    /// The hybrid ISO.
+    pub iso: PathBuf,
+    /// The disk image.
+    pub raw: PathBuf,
+    /// The package list.
+    pub packages: PathBuf,
+    /// The manifest.
+    pub manifest: Value,
+}
+
+impl Example {
+    /// The least RAM in MiB that ram-check stated.
+    pub fn least_ram_mib(&self) -> u64 {
+        self.manifest["verdict"]["least_ram_mib"].as_u64().unwrap()
+    }
+
+    /// Offset and length in bytes of the disk's partition with a role.
+    pub fn partition(&self, role: &str) -> (u64, u64) {
+        let all = self.manifest["disk"]["partitions"].as_array().unwrap();
+        let one = all.iter().find(|p| p["role"] == role).unwrap();
+        (
+            one["offset"].as_u64().unwrap(),
+            one["size"].as_u64().unwrap(),
+        )
+    }
+}
+
+/// Builds `examples/NAME`, or takes what another test of this run has built.
+///
+/// # Panics
+/// Where the pipeline fails; every later call of the run fails with the same text.
+pub fn example(name: &str) -> Example {
+    let dir = shared().join(name);
+    let lock = File::create(shared().join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let note = shared().join(format!("{name}.run"));
+    let noted = std::fs::read_to_string(&note).unwrap_or_default();
+    let said = match noted.split_once('\n') {
+        Some((run, said)) if run == this_run() => said.to_owned(),
+        _ => {
+            let said = build(name, &dir);
+            std::fs::write(&note, format!("{}\n{said}", this_run())).unwrap();
+            said
+        }
+    };
+    assert!(
+        said.starts_with("exit status: 0"),
+        "pipeline.sh examples/{name}: {said}"
+    );
+    read(&dir)
+}
+
+/// pipeline.sh with the tests' store.
+pub(crate) fn pipeline(out: &Path) -> Command {
+    let mut command = command(root().join("pipeline.sh"));
+    command.env("RAMFORGE_STORE", store()).arg("-o").arg(out);
+    command
+}
+
+fn build(name: &str, dir: &Path) -> String {
+    make();
+    // Left over from another version, files would be judged that this one did not make.
+    let _ = std::fs::remove_dir_all(dir);
+    let example = root().join("examples").join(name);
+    let output = pipeline(dir).arg(example).output().unwrap();
+    format!("{}\n{}", output.status, text(&output))
+}
+
+/// The programs in target/release, as pipeline.sh takes them.
+fn make() {
+    let output = command("make")
+        .arg("-C")
+        .arg(root())
+        .arg("build")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "make build:\n{}", text(&output));
+}
+
+/// One word for this run of the tests: the same in all its processes, another one next time.
+fn this_run() -> String {
+    let nextest = std::env::var("NEXTEST_RUN_ID");
+    nextest.unwrap_or_else(|_| {
+        rustix::process::getppid()
+            .map_or(0, |p| p.as_raw_nonzero().get())
+            .to_string()
+    })
+}
+
+fn read(dir: &Path) -> Example {
+    let manifest = std::fs::read_to_string(dir.join("manifest.json")).unwrap();
+    Example {
+        dir: dir.to_owned(),
+        iso: only(dir, ".install.iso"),
+        raw: only(dir, ".raw"),
+        packages: only(dir, ".packages"),
+        manifest: serde_json::from_str(&manifest).unwrap(),
+    }
+}
+
+fn only(dir: &Path, suffix: &str) -> PathBuf {
+    let files = std::fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
+    let found: Vec<_> = files
+        .filter(|p| p.to_string_lossy().ends_with(suffix))
+        .collect();
+    assert!(
+        found.len() == 1,
+        "one *{suffix} in {}: {found:?}",
+        dir.display()
+    );
+    found[0].clone()
+}

@@ -1,0 +1,137 @@
+//! Machines of the tests: at most two at a time, their serial lines kept as files.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ram_check::qemu::{Answer, Guest, Machine, Outcome};
+
+use crate::shared;
+
+/// Time until a login prompt in software emulation on a busy machine.
+const BOOT: Duration = Duration::from_secs(900);
+/// Time for a command inside, such as reading every file.
+const COMMAND: Duration = Duration::from_secs(600);
+/// Machines at a time.
+const SLOTS: usize = 2;
+
+/// The right to run a machine; ends on drop. Under cargo-nextest the test group grants it already.
+#[derive(Debug)]
+pub struct Slot(#[allow(dead_code)] File);
+
+/// Waits until fewer than two machines run.
+pub fn slot() -> Slot {
+    loop {
+        for n in 0..SLOTS {
+            let file = File::create(shared().join(format!("machine.{n}.lock"))).unwrap();
+            if file.try_lock().is_ok() {
+                return Slot(file);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A machine that was started, with its log.
+#[derive(Debug)]
+pub struct Booted {
+    guest: Guest,
+    /// How the boot ended.
+    pub outcome: Outcome,
+    log: PathBuf,
+    _slot: Slot,
+}
+
+/// Boots until the outcome is known. `name` is that of the log.
+pub fn boot(name: &str, machine: &Machine) -> Booted {
+    let slot = slot();
+    let logs = shared().join("logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    let mut guest = Guest::start(machine).unwrap_or_else(|e| panic!("{e}"));
+    let outcome = guest
+        .wait_up(BOOT, |_| ())
+        .unwrap_or_else(|e| panic!("{e}"));
+    for mark in guest.marks() {
+        println!("{name}: {} at {:.1} s", mark.name, mark.at.as_secs_f64());
+    }
+    Booted {
+        guest,
+        outcome,
+        log: logs.join(format!("{name}.log")),
+        _slot: slot,
+    }
+}
+
+impl Booted {
+    /// Logs in as root.
+    ///
+    /// # Panics
+    /// Where there is no login prompt, or it does not let root in.
+    #[must_use]
+    pub fn login(mut self) -> Self {
+        assert_eq!(self.outcome, Outcome::Login, "{}", self.tail());
+        self.guest
+            .login("root", "linux")
+            .unwrap_or_else(|e| panic!("{e}"));
+        self
+    }
+
+    /// Runs a command, however it ends.
+    ///
+    /// # Panics
+    /// Where it does not end.
+    pub fn ask(&mut self, command: &str) -> Answer {
+        self.guest
+            .run(command, COMMAND)
+            .unwrap_or_else(|e| panic!("{command}: {e}"))
+    }
+
+    /// Runs a command that must succeed, and gives its output.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn sure(&mut self, command: &str) -> String {
+        let answer = self.ask(command);
+        assert_eq!(answer.status, 0, "{command}: {}", answer.output);
+        answer.output
+    }
+
+    /// Takes the medium away.
+    ///
+    /// # Panics
+    /// Where the machine holds on to it.
+    pub fn remove_medium(&mut self) {
+        self.guest.remove_medium().unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Switches the system off from inside; gives the whole log.
+    ///
+    /// # Panics
+    /// Where it does not go down by itself.
+    pub fn power_off(mut self) -> String {
+        self.guest
+            .power_off(Duration::from_secs(300))
+            .unwrap_or_else(|e| panic!("{e}"));
+        self.guest.log()
+    }
+
+    /// The whole log.
+    pub fn log(&self) -> String {
+        self.guest.log()
+    }
+
+    /// Where the log lies, and its end.
+    pub fn tail(&self) -> String {
+        let log = self.guest.log();
+        let lines: Vec<_> = log.lines().filter(|l| !l.trim().is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        format!("see {}\n{tail}", self.log.display())
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        // The log helps; that it cannot be written must not hide why a test fails.
+        let _ = std::fs::write(&self.log, self.guest.log());
+    }
+}
