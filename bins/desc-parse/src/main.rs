@@ -42,6 +42,10 @@ fn parse(cx: &mut Context, options: &Options) -> Result<Plan> {
         Some(draft) if !report.has_errors() => Ok(draft.plan),
         _ => {
             let count = report.errors();
+            let more = report.left_out();
+            if more > 0 {
+                cx.say(&format!("{more} more findings are not shown"));
+            }
             let plural = if count == 1 { "" } else { "s" };
             Err(
                 Error::refused(format!("the description has {count} error{plural}"))

@@ -1,7 +1,5 @@
 //! Diagnostics: what is wrong, where, and what was expected.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-
 use crate::code::{self, Code};
 use crate::source::{Sources, Span};
 
@@ -89,12 +87,17 @@ pub fn error_nowhere(code: Code, message: impl Into<String>) -> Diagnostic {
     }
 }
 
+/// Most findings that are kept; the rest are counted.
+const MOST: usize = 200;
+
 /// Every text and every finding of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The texts.
     pub sources: Sources,
     found: Vec<Diagnostic>,
+    errors: usize,
+    left_out: usize,
 }
 
 impl Report {
@@ -107,8 +110,14 @@ impl Report {
                 && d.place.is_some()
                 && place(d) == place(&diagnostic)
         };
-        if !self.found.iter().any(|d| *d == diagnostic || follows(d)) {
+        if self.found.iter().any(|d| *d == diagnostic || follows(d)) {
+            return;
+        }
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        if self.found.len() < MOST {
             self.found.push(diagnostic);
+        } else {
+            self.left_out += 1;
         }
     }
 
@@ -119,8 +128,12 @@ impl Report {
 
     /// The number of errors.
     pub fn errors(&self) -> usize {
-        let is_error = |d: &&Diagnostic| d.severity == Severity::Error;
-        self.found.iter().filter(is_error).count()
+        self.errors
+    }
+
+    /// The number of findings that are counted but not kept.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// The findings in the order of their places.
@@ -129,86 +142,6 @@ impl Report {
         sorted.sort_by_key(|d| (d.place.as_ref().map(|p| p.0), d.code));
         sorted
     }
-
-    /// One finding as text for people, with the line it is about.
-    pub fn render(&self, diagnostic: &Diagnostic, colour: bool) -> String {
-        let level = match diagnostic.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let places: Vec<_> = [&diagnostic.place, &diagnostic.other]
-            .into_iter()
-            .flatten()
-            .collect();
-        let mut group = level
-            .primary_title(diagnostic.message.as_str())
-            .id(diagnostic.code.to_string())
-            .elements(Vec::<Snippet<'_, annotate_snippets::Annotation<'_>>>::new());
-        for snippet in self.snippets(&places) {
-            group = group.element(snippet);
-        }
-        if let Some(help) = &diagnostic.help {
-            group = group.element(Level::HELP.message(help.as_str()));
-        }
-        let renderer = if colour {
-            Renderer::styled()
-        } else {
-            // A file or a pipe has no width: the whole line is shown, unless it is absurd.
-            Renderer::plain().term_width(1000)
-        };
-        renderer.render(&[group])
-    }
-
-    /// One snippet per source, so that two places of one file are shown in one excerpt.
-    fn snippets<'a>(
-        &'a self,
-        places: &[&'a (Span, String)],
-    ) -> Vec<Snippet<'a, annotate_snippets::Annotation<'a>>> {
-        let mut snippets = Vec::new();
-        for (index, (span, _)) in places.iter().enumerate() {
-            let first_of_source = places[..index].iter().all(|p| p.0.source != span.source);
-            let Some(source) = self.sources.get(*span).filter(|_| first_of_source) else {
-                continue;
-            };
-            let here = || places.iter().filter(|p| p.0.source == span.source);
-            let from = here().map(|p| p.0.start).min().unwrap_or(span.start);
-            let to = here()
-                .map(|p| visible_end(source, p.0))
-                .max()
-                .unwrap_or(span.end);
-            let (line, offset, text) = source.lines_around(from, to);
-            let mut snippet = Snippet::source(text).line_start(line).path(&source.name);
-            for place in here() {
-                let kind = if std::ptr::eq(*place, places[0]) {
-                    AnnotationKind::Primary
-                } else {
-                    AnnotationKind::Context
-                };
-                let range = within(text, offset, place.0.start, visible_end(source, place.0));
-                snippet = snippet.annotation(kind.span(range).label(place.1.as_str()));
-            }
-            snippets.push(snippet);
-        }
-        snippets
-    }
-}
-
-/// The end of a span, cut at the end of its first line: a long element is shown by its first line.
-fn visible_end(source: &crate::source::Source, span: Span) -> u32 {
-    let (_, from, line) = source.lines_around(span.start, span.start);
-    span.end.min((from + line.len()) as u32).max(span.start)
-}
-
-/// The range of a span inside an excerpt, on character boundaries.
-fn within(text: &str, offset: usize, start: u32, end: u32) -> std::ops::Range<usize> {
-    let floor = |at: u32| {
-        let mut at = (at as usize).saturating_sub(offset).min(text.len());
-        while !text.is_char_boundary(at) {
-            at -= 1;
-        }
-        at
-    };
-    floor(start)..floor(end).max(floor(start))
 }
 
 /// Text in double quotes, with control characters made visible.
@@ -262,16 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn two_places_of_one_file_share_an_excerpt() {
+    fn findings_are_counted_beyond_the_limit() {
         let mut report = Report::default();
-        let source = report.sources.add("a.kiwi", "one\ntwo\nthree\n");
-        let span = |start, end| Span { source, start, end };
-        let d =
-            error(crate::code::CONTRADICTION, span(8, 13), "no", "here").and(span(0, 3), "there");
-        let text = report.render(&d, false);
-        assert!(
-            text.contains("a.kiwi:3:1") && text.contains("there"),
-            "{text}"
-        );
+        let whole = report.sources.add_whole("a", "x".repeat(1000));
+        for start in 0..1000 {
+            let span = Span { start, ..whole };
+            report.add(error(code::CONTRADICTION, span, "no", ""));
+            report.add(error(code::CONTRADICTION, span, "no", ""));
+        }
+        assert!(report.diagnostics().len() == MOST && report.errors() >= 1000);
     }
 }

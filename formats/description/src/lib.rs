@@ -21,6 +21,7 @@ mod files;
 mod kernel_line;
 mod node;
 mod password;
+mod render;
 mod resolve;
 mod source;
 pub mod table;

@@ -9,9 +9,13 @@ use crate::source::Span;
 use crate::table::Element;
 
 /// Largest file in bytes.
-pub const MAX_BYTES: usize = 8 << 20;
+pub const MAX_BYTES: usize = 4 << 20;
 /// Largest number of nodes in one file.
-const MAX_NODES: u32 = 400_000;
+const MAX_NODES: u32 = 100_000;
+/// Most bytes that entities may expand to, by the worst that a document of its shape can do.
+const MAX_EXPANSION: usize = 64 << 20;
+/// References that roxmltree follows inside one reference.
+const REFERENCES_PER_REFERENCE: usize = 255;
 /// Deepest nesting. The deepest place in the language is at eight.
 const MAX_DEPTH: usize = 64;
 
@@ -130,6 +134,18 @@ pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
         end: 0,
     };
     let text = report.sources.get(whole)?.text.clone();
+    if !expansion_fits(&text) {
+        let fact = format!(
+            "{name} declares entities that could expand to more than any description needs"
+        );
+        report.add(error(
+            code::LIMIT,
+            whole,
+            fact,
+            "expected shorter entities, or fewer references",
+        ));
+        return None;
+    }
     let options = roxmltree::ParsingOptions {
         allow_dtd: true,
         nodes_limit: MAX_NODES,
@@ -142,6 +158,21 @@ pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
             None
         }
     }
+}
+
+/// Whether entities cannot expand beyond the limit: each `&` may stand for all declarations, as often
+/// as the parser follows references.
+fn expansion_fits(text: &str) -> bool {
+    let Some(start) = text.find("<!DOCTYPE") else {
+        return true;
+    };
+    let end = text[start..].find("]>").map_or(text.len(), |n| start + n);
+    let declared = end - start;
+    let references = text.bytes().filter(|b| *b == b'&').count();
+    declared
+        .saturating_mul(references)
+        .saturating_mul(REFERENCES_PER_REFERENCE)
+        <= MAX_EXPANSION
 }
 
 fn malformed(
@@ -328,6 +359,14 @@ mod tests {
             <!ENTITY b '&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;'><!ENTITY c '&d;&d;&d;&d;&d;&d;&d;&d;'>\
             <!ENTITY d '&e;&e;&e;&e;&e;&e;&e;&e;&e;&e;'><!ENTITY e 'ha'>]><a>&a;</a>";
         assert_eq!(codes(laughs), ["R0005"]);
+        let long = format!(
+            "<!DOCTYPE a [<!ENTITY e '{}'>]><a>{}</a>",
+            "x".repeat(1 << 20),
+            "&e;".repeat(1000)
+        );
+        assert_eq!(codes(&long), ["R0005"]);
+        let usual = "<!DOCTYPE a [<!ENTITY e '1.0'>]><a b='&e;'>&e;&amp;</a>";
+        assert!(codes(usual).is_empty());
         let mut report = Report::default();
         assert!(parse("a", &vec![b' '; MAX_BYTES + 1], &mut report).is_none());
     }

@@ -13,7 +13,7 @@ mod select;
 mod treat;
 mod users;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use manifest::{
     Bootloader, DiskPlan, OemConfig, Override, Packages, Plan, Profile, Scripts, TypePlan,
@@ -57,6 +57,8 @@ struct Resolution<'a> {
     applied: Vec<Applied>,
     origins: BTreeMap<String, Span>,
     wants: Wants,
+    /// Packages that stand in the plan: `list/name`.
+    listed: BTreeSet<String>,
     version: crate::table::Version,
 }
 
@@ -86,6 +88,7 @@ pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Dra
         applied: Vec::new(),
         origins: BTreeMap::new(),
         wants: Wants::default(),
+        listed: BTreeSet::new(),
         version: document.version,
     };
     treat_sections(image, &r.conditions, report);

@@ -100,10 +100,10 @@ fn add_section(
 }
 
 fn add(plan: &mut Plan, list: &str, name: &str, span: Span, r: &mut Resolution<'_>) {
-    let packages = list_of(plan, list);
-    if packages.iter().any(|p| p.name == name) {
+    if !r.listed.insert(format!("{list}/{name}")) {
         return;
     }
+    let packages = list_of(plan, list);
     packages.push(Package {
         name: name.to_owned(),
     });

@@ -282,13 +282,9 @@ fn check_kind(node: &Node, report: &mut Report) {
 
 fn alias(plan: &Plan, node: &Node, index: usize, report: &mut Report) -> String {
     let Some(alias) = node.value("alias") else {
-        let free = |n: &usize| {
-            plan.repositories
-                .iter()
-                .all(|p| p.alias != format!("repository-{n}"))
-        };
-        let number = (index + 1..).find(free).unwrap_or(index + 1);
-        return format!("repository-{number}");
+        let taken = |name: &String| plan.repositories.iter().any(|p| p.alias == *name);
+        let mut names = (index + 1..).map(|n| format!("repository-{n}"));
+        return names.find(|name| !taken(name)).unwrap_or_default();
     };
     if plan.repositories.iter().any(|p| p.alias == alias) {
         let fact = format!("the alias {} is taken", quoted(alias));

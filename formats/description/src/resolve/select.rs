@@ -6,6 +6,9 @@ use crate::diagnostic::{Report, error, nearest, quoted, warning};
 use crate::node::Node;
 use crate::source::Span;
 
+/// Longest row of profiles that require each other.
+const LONGEST_CHAIN: usize = 200;
+
 /// The conditions under which elements count.
 #[derive(Debug, Clone)]
 pub struct Conditions {
@@ -96,6 +99,11 @@ fn require<'a>(
         return;
     }
     if conditions.profiles.iter().any(|p| p.0 == name) {
+        return;
+    }
+    if way.len() >= LONGEST_CHAIN {
+        let fact = format!("more than {LONGEST_CHAIN} profiles require each other in a row");
+        report.add(error(code::LIMIT, span, fact, "one too many"));
         return;
     }
     conditions.profiles.push((name.to_owned(), span));

@@ -175,6 +175,8 @@ class Generator:
             'output_console': ['serial', 'console', 'serial console'], 'input_console': ['serial', 'console']}
         chosen = {k: self.random.choice(v) for k, v in consoles.items() if self.maybe(0.3)}
         name = self.random.choice(['grub2'] * 25 + ['systemd_boot'])
+        if name != 'grub2':
+            chosen = {}
         timeout = str(self.random.randint(0, 20)) if self.maybe(0.6) else None
         return f'<bootloader{self.attributes(name=name, timeout=timeout, **chosen)}/>'
 
