@@ -51,6 +51,7 @@ pub fn enter(power: Power, mapped: impl FnOnce() -> io::Result<()>) -> Result<()
     if power == Power::UserNamespace {
         become_root().map_err(|e| Refusal::new("setuid", e))?;
     }
+    forgo_device_nodes().map_err(|e| Refusal::new("capabilities", e))?;
     die_with_parent().map_err(|e| Refusal::new("prctl", e))?;
     fork_init().map_err(|e| Refusal::new("fork", e))?;
     die_with_parent().map_err(|e| Refusal::new("prctl", e))?;
@@ -81,6 +82,11 @@ fn become_root() -> rustix::io::Result<()> {
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
+/// A user namespace cannot make device nodes. Root does without too, so that both make the same tree.
+fn forgo_device_nodes() -> rustix::io::Result<()> {
+    rustix::thread::remove_capability_from_bounding_set(rustix::thread::CapabilitySet::MKNOD)
 }
 
 /// Has the kernel kill this process when its parent dies. A change of uid clears this.

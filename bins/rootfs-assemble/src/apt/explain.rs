@@ -67,15 +67,17 @@ const LATE_SIGNS: [(&str, Fault); 3] = [
 
 /// Finds out from what `apt-get update` said whether it failed, and for which repository.
 pub fn update_failure(said: &str, repositories: &[Repository]) -> Option<Error> {
-    let lines: Vec<&str> = said.lines().filter(|l| is_complaint(l)).collect();
-    let (fault, line) = lines
-        .iter()
-        .filter_map(|line| Some((fault_of(line)?, *line)))
-        .min_by_key(|(fault, _)| *fault)?;
-    let repository = repositories.iter().find(|r| mentions(line, &r.uri));
-    let name = match repository {
+    let named = |line: &str| repositories.iter().find(|r| mentions(line, &r.uri));
+    let (fault, line) = said
+        .lines()
+        .filter(|line| is_complaint(line))
+        .filter_map(|line| Some((fault_of(line)?, line)))
+        .min_by_key(|(fault, line)| (*fault, named(line).is_none()))?;
+    let host = repositories.iter().any(|r| r.uri == HOST_SOURCES);
+    let name = match named(line) {
         Some(r) => format!("repository {} ({})", r.alias, r.uri),
-        None => "the host's package sources (obsrepositories:/)".to_owned(),
+        None if host => format!("the host's package sources ({HOST_SOURCES})"),
+        None => "a repository".to_owned(),
     };
     Some(report(fault, &name, line))
 }

@@ -25,10 +25,10 @@ impl Paragraph {
         if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = self.fields.last_mut() {
                 value.push('\n');
-                value.push_str(line.trim_end());
+                value.push_str(line);
             }
         } else if let Some((name, value)) = line.split_once(':') {
-            let field = (name.trim().to_owned(), value.trim().to_owned());
+            let field = (name.trim().to_owned(), value.trim_start().to_owned());
             self.fields.push(field);
         }
     }
@@ -73,7 +73,11 @@ impl Paragraph {
 impl std::fmt::Display for Paragraph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (name, value) in &self.fields {
-            let blank = if value.starts_with('\n') { "" } else { " " };
+            let blank = if value.is_empty() || value.starts_with('\n') {
+                ""
+            } else {
+                " "
+            };
             writeln!(f, "{name}:{blank}{value}")?;
         }
         Ok(())

@@ -21,18 +21,6 @@ pub struct Meta {
     pub mtime: i64,
 }
 
-impl Meta {
-    /// Root's, with this mode.
-    pub fn root(mode: u32, mtime: i64) -> Self {
-        Self {
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime,
-        }
-    }
-}
-
 /// Applies everything to an open file. A change of owner clears set-id bits, so the mode comes after it.
 pub fn finish_file(file: &File, meta: Meta) -> io::Result<()> {
     if (meta.uid, meta.gid) != (0, 0) {

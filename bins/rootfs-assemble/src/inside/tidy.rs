@@ -9,12 +9,14 @@ use stage::{At, Result};
 use super::accounts::Accounts;
 use super::{files, settings};
 
-/// Directories that begin empty.
-const EMPTIED: [&str; 5] = [
+/// Directories that begin empty; those among them that lie in another stay.
+const EMPTIED: [&str; 7] = [
     "/tmp",
     "/var/tmp",
     "/var/lib/apt/lists",
+    "/var/lib/apt/lists/partial",
     "/var/cache/apt/archives",
+    "/var/cache/apt/archives/partial",
     "/var/cache/ldconfig",
 ];
 /// Files that go: caches, locks, backups and logs that tools make anew.
@@ -45,11 +47,6 @@ const REMOVED_STATE: [&str; 3] = [
     "/var/lib/systemd/credential.secret",
     "/var/lib/urandom/random-seed",
 ];
-/// Directories that apt wants to find.
-const PARTIAL: [&str; 2] = [
-    "/var/lib/apt/lists/partial",
-    "/var/cache/apt/archives/partial",
-];
 
 /// Cleans the tree.
 ///
@@ -62,9 +59,6 @@ pub fn tidy(epoch: u64) -> Result<()> {
     for file in REMOVED.iter().chain(&REMOVED_STATE) {
         files::remove(file)?;
     }
-    for dir in PARTIAL {
-        make_partial(Path::new(dir)).at(Path::new(dir))?;
-    }
     logs(Path::new("/var/log"))?;
     machine_id()?;
     days(epoch)
@@ -73,19 +67,14 @@ pub fn tidy(epoch: u64) -> Result<()> {
 fn empty(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;
+        if EMPTIED.iter().any(|kept| entry.path() == Path::new(kept)) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
         } else {
             fs::remove_file(entry.path())?;
         }
-    }
-    Ok(())
-}
-
-fn make_partial(dir: &Path) -> io::Result<()> {
-    if dir.parent().is_some_and(Path::is_dir) {
-        fs::create_dir(dir)?;
-        files::finish_dir(dir, files::Meta::root(0o700, 0))?;
     }
     Ok(())
 }
