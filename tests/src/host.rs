@@ -90,3 +90,15 @@ pub fn find_process(name: &str, value: &str) -> Vec<String> {
     }
     found
 }
+
+/// A shell in a mount namespace of its own, where it may mount: as root, or as the root of a user namespace
+/// with all of the user's subordinate ids.
+pub fn isolated(script: &str) -> Command {
+    let mut unshare = command("unshare");
+    unshare.args(["--mount", "--propagation", "private"]);
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--map-root-user", "--map-auto"]);
+    }
+    unshare.args(["sh", "-c", script]);
+    unshare
+}

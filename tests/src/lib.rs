@@ -17,10 +17,12 @@
 mod example;
 mod host;
 mod machine;
+mod record;
 
 pub use example::{Example, example};
-pub use host::{ascii, command, find_process, program, run, scratch, text};
+pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, boot, slot};
+pub use record::events;
 
 use std::path::{Path, PathBuf};
 
