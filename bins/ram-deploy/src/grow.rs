@@ -42,7 +42,7 @@ pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<bool> {
         .map_err(|e| cannot(partition, "growing its file system", &e))?;
     console.say(&format!(
         "root grown from {} to {} MiB",
-        superblock.blocks * superblock.block_size >> 20,
+        (superblock.blocks * superblock.block_size) >> 20,
         partition.size() >> 20
     ));
     Ok(true)

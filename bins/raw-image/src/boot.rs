@@ -1,6 +1,10 @@
 //! What makes the disk boot: GRUB for BIOS and UEFI, its menu, and fstab.
 
+use std::io::Write;
+
 use loader::{Core, Entry, Menu, Modules, Platform};
+use ram_deploy::config::GrowConfig;
+use ram_deploy::{program, segment};
 use stage::{Context, Error, Result};
 
 use crate::Input;
@@ -111,6 +115,27 @@ pub(crate) fn menu(input: &Input, ids: &Ids) -> String {
         }],
     }
     .render()
+}
+
+/// The initramfs segment that grows the root to the disk it was written to. `lib` is what `/lib` leads to.
+pub(crate) fn grow_segment(lib: &str, input: &Input, ids: &Ids) -> Result<Vec<u8>> {
+    let failed = |e: &dyn std::fmt::Display| Error::failed(format!("{GROW_SEGMENT}: {e}"));
+    let config = GrowConfig {
+        format: ram_deploy::config::FORMAT,
+        root_uuid: ids.root_fs.to_string(),
+    };
+    let items = segment::grow(grow_program()?, &config, &format!("{lib}/dracut/hooks"))?;
+    let archive =
+        segment::archive(&items, input.rootfs.source_date_epoch).map_err(|e| failed(&e))?;
+    // Every distribution's kernel reads gzip, and nothing of the base is known here.
+    let mut out = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
+    out.write_all(&archive).map_err(|e| failed(&e))?;
+    out.finish().map_err(|e| failed(&e))
+}
+
+/// The static `ram-deploy`, found beside this program.
+pub(crate) fn grow_program() -> Result<Vec<u8>> {
+    program::load().map_err(|missing| Error::missing(missing.fact).advice(missing.advice))
 }
 
 /// `/etc/fstab`: our lines, then those of the tree for other mount points.

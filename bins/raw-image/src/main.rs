@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Args;
 use manifest::{Disk, DiskPlan, FileSystem, Kernel, Object, Partition, PartitionRole, Section};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use stage::{Context, Error, Result, Stage};
 use store::tree::Tree;
 
@@ -28,8 +29,17 @@ fn main() -> ExitCode {
         "Makes the system's disk image: GPT, ESP and ext4 root, as verified compressed chunks";
     let stage = Stage::new("raw-image", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(|_| vec![loader::TOOL])
-        .identity(|_, _| loader::host_identity());
+        .identity(|_, input| identity(input));
     stage::main(stage, raw_image)
+}
+
+/// What of the host shapes the disk: GRUB's modules, and the program that grows the root.
+fn identity(input: &Input) -> Result<Value> {
+    let program = match input.plan.disk.resize {
+        true => Some(Object::of(&boot::grow_program()?)),
+        false => None,
+    };
+    Ok(json!({"loader": loader::host_identity()?, "ram-deploy": program}))
 }
 
 /// Options of the stage.

@@ -27,6 +27,7 @@ pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids)
         Some(tree::Kind::File(object)) => cx.store().get(object)?,
         _ => Vec::new(),
     };
+    let in_base = tree.resolve("lib").unwrap_or_default();
     let fstab = boot::fstab(&String::from_utf8_lossy(&present), ids);
     let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
         let kind = tree::Kind::File(cx.store().put(bytes)?);
@@ -46,7 +47,7 @@ pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids)
     add("etc/fstab", fstab.as_bytes())?;
     add("boot/grub/grub.cfg", boot::menu(input, ids).as_bytes())?;
     if input.plan.disk.resize {
-        add(GROW_SEGMENT, &[])?;
+        add(GROW_SEGMENT, &boot::grow_segment(&in_base, input, ids)?)?;
     }
     Ok(())
 }

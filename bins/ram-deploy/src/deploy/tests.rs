@@ -208,7 +208,7 @@ fn a_frame_of_two_chunks_with_other_bytes_is_refused() {
 fn buffers_stay_within_the_budget() {
     for (chunk_size, cpus) in [(1 << 20, 64), (4 << 20, 8), (16 << 20, 8), (4096, 1)] {
         let n = workers(chunk_size, cpus) as u64;
-        assert!(n >= 1 && n <= 16);
+        assert!((1..=16).contains(&n));
         let held = n * (2 * chunk_size + (1 << 20)) + waiting(chunk_size) as u64 * chunk_size;
         assert!(held <= 64 << 20, "{chunk_size}: {held}");
     }
