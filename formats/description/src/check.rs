@@ -9,6 +9,11 @@ use crate::upgrade::old_value;
 
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
+/// Findings of one kind about one element that are told.
+const FEW: usize = 10;
+/// Attributes of one element that are looked at: twice as many as any has.
+const MANY: usize = 200;
+
 /// Checks a whole document and ties each node to its row.
 pub fn check(image: &mut Node, version: Version, report: &mut Report) {
     image.row = find("", "image");
@@ -16,7 +21,9 @@ pub fn check(image: &mut Node, version: Version, report: &mut Report) {
 }
 
 fn check_inside(node: &mut Node, version: Version, report: &mut Report) {
-    let Some(row) = node.row else { return };
+    let Some(row) = node.row.filter(|_| !report.is_full()) else {
+        return;
+    };
     check_attributes(node, row, version, report);
     check_text(node, row, version, report);
     if row.content == Content::Foreign {
@@ -24,6 +31,9 @@ fn check_inside(node: &mut Node, version: Version, report: &mut Report) {
     }
     check_children(node, row, report);
     for child in &mut node.children {
+        if report.is_full() {
+            return;
+        }
         child.row = find(row.name, &child.name).filter(|_| child.namespace.is_none());
         match child.row {
             Some(found) => {
@@ -94,7 +104,7 @@ fn check_children(node: &Node, row: &Element, report: &mut Report) {
             report.add(error(code::MISSING_ELEMENT, node.span, fact, label));
         }
         if let (Some(first), true) = (first, matches!(often, Often::Must | Often::Once)) {
-            for second in found {
+            for second in found.take(FEW) {
                 let fact = format!("<{}> stands twice in <{}>", child.name, row.name);
                 let d = error(code::TOO_MANY, second.span, fact, "expected once");
                 report.add(d.and(first.span, "the first is here"));
@@ -151,7 +161,7 @@ fn bad_value(
 }
 
 fn check_attributes(node: &Node, row: &Element, version: Version, report: &mut Report) {
-    for attribute in &node.attributes {
+    for attribute in node.attributes.iter().take(MANY) {
         match attribute.namespace {
             Some(_) => foreign(node, attribute, report),
             None => check_one(row, attribute, version, report),
@@ -161,6 +171,7 @@ fn check_attributes(node: &Node, row: &Element, version: Version, report: &mut R
     let meant: Vec<&str> = node
         .attributes
         .iter()
+        .take(MANY)
         .filter_map(|a| nearest(&a.name, row.attributes.iter().map(|r| r.name)))
         .collect();
     let there = |name: &str| node.attribute(name).is_some() || meant.contains(&name);

@@ -129,8 +129,8 @@ codes! {
         "None of the <packages type=\"image\"> or type=\"bootstrap\" in force holds a package.";
     CONFLICTING_PACKAGES = 225, "A package is both installed and removed.",
         "Removal comes last, so the package will not be in the image.";
-    BAD_COMMAND_LINE = 226, "The kernel command line cannot be split into words.",
-        "A double quote is not closed. The kernel takes everything behind it as one word.";
+    BAD_COMMAND_LINE = 226, "The kernel would not understand the kernel command line.",
+        "A double quote is not closed (the kernel takes everything behind it as one word), or the line is longer than the kernel keeps: 2048 bytes on x86, of which the medium needs some.";
     NEVER_MATCHES = 227, "The architecture never matches.",
         "Conditions compare with the machine name that uname -m prints: x86_64, not amd64; aarch64, not arm64.";
     SECOND_DEFINITION = 228, "A user is defined twice.",

@@ -90,6 +90,9 @@ pub fn error_nowhere(code: Code, message: impl Into<String>) -> Diagnostic {
 /// Most findings that are kept; the rest are counted.
 const MOST: usize = 200;
 
+/// Longest message or label in characters.
+const LONGEST_SENTENCE: usize = 500;
+
 /// Every text and every finding of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -103,7 +106,14 @@ pub struct Report {
 impl Report {
     /// Adds a finding; the same finding at the same place counts once. Where a value is not even of its
     /// kind, nothing more is said about it.
-    pub fn add(&mut self, diagnostic: Diagnostic) {
+    pub fn add(&mut self, mut diagnostic: Diagnostic) {
+        shorten(&mut diagnostic.message);
+        for (_, label) in [&mut diagnostic.place, &mut diagnostic.other]
+            .into_iter()
+            .flatten()
+        {
+            shorten(label);
+        }
         let place = |d: &Diagnostic| d.place.as_ref().map(|p| p.0);
         let follows = |d: &Diagnostic| {
             matches!(d.code, code::BAD_VALUE | code::OLD_NAME)
@@ -131,6 +141,11 @@ impl Report {
         self.errors
     }
 
+    /// Whether so much was found that looking for more is no use.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MOST
+    }
+
     /// The number of findings that are counted but not kept.
     pub fn left_out(&self) -> usize {
         self.left_out
@@ -141,6 +156,14 @@ impl Report {
         let mut sorted: Vec<&Diagnostic> = self.found.iter().collect();
         sorted.sort_by_key(|d| (d.place.as_ref().map(|p| p.0), d.code));
         sorted
+    }
+}
+
+/// Cuts what a hostile description made too long to be read.
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_SENTENCE) {
+        text.truncate(end);
+        text.push('…');
     }
 }
 

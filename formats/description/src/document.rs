@@ -27,10 +27,11 @@ pub fn read(files: &dyn Files, main: &str, report: &mut Report) -> Option<Docume
     let bytes = match files.read(main) {
         Ok(bytes) => bytes,
         Err(wrong) => {
-            report.add(error_nowhere(
-                code::UNREADABLE,
-                format!("{main}: {}", words(&wrong)),
-            ));
+            let code = match wrong {
+                FileError::TooLarge(_) => code::LIMIT,
+                _ => code::UNREADABLE,
+            };
+            report.add(error_nowhere(code, format!("{main}: {}", words(&wrong))));
             return None;
         }
     };
@@ -40,9 +41,40 @@ pub fn read(files: &dyn Files, main: &str, report: &mut Report) -> Option<Docume
     }
     let version = schema_version(&image, report)?;
     include(&mut image, files, main, report);
+    if !counts_fit(&image, report) {
+        return None;
+    }
     upgrade(&mut image, version);
     check(&mut image, version, report);
     Some(Document { image, version })
+}
+
+/// Whether there are no more sections than any description needs.
+fn counts_fit(image: &Node, report: &mut Report) -> bool {
+    const LIMITS: [(&str, &str, usize); 4] = [
+        ("profiles", "profile", 1000),
+        ("users", "user", 500),
+        ("repository", "", 500),
+        ("packages", "", 2000),
+    ];
+    let count = |section: &Node, inner: &str| match inner {
+        "" => 1,
+        name => section.all(name).count(),
+    };
+    LIMITS.iter().all(|(outer, inner, limit)| {
+        let found: usize = image.all(outer).map(|s| count(s, inner)).sum();
+        if found > *limit {
+            let name = if inner.is_empty() { outer } else { inner };
+            let fact = format!("{found} <{name}> are more than any description needs");
+            report.add(error(
+                code::LIMIT,
+                image.span,
+                fact,
+                format!("the limit is {limit}"),
+            ));
+        }
+        found <= *limit
+    })
 }
 
 fn is_image(root: &Node, report: &mut Report) -> bool {

@@ -20,6 +20,9 @@ const WORD: &str = "rd.kiwi.ramdisk";
 const SIZE: &str = "ramdisk_size";
 const INSTALL_DEVICE: &str = "rd.kiwi.oem.installdevice";
 
+/// COMMAND_LINE_SIZE of x86 kernels, less what the medium adds, in bytes.
+const LONGEST_LINE: usize = 1800;
+
 /// What the kernel command line says about the RAM disk.
 #[derive(Default)]
 struct Line {
@@ -93,6 +96,17 @@ fn read_line(node: &Node, report: &mut Report) -> Line {
     let Some(attribute) = node.attribute("kernelcmdline") else {
         return line;
     };
+    if attribute.value.len() > LONGEST_LINE {
+        let fact = format!("kernelcmdline has {} bytes", attribute.value.len());
+        let label = format!("expected at most {LONGEST_LINE}: the kernel cuts what is longer");
+        report.add(error(
+            code::BAD_COMMAND_LINE,
+            attribute.value_span,
+            fact,
+            label,
+        ));
+        return line;
+    }
     let (words, open) = split(&attribute.value);
     if open {
         let fact = "a double quote is not closed in kernelcmdline";
