@@ -7,14 +7,15 @@
 mod archive;
 mod contents;
 mod directory;
+mod mend;
 mod options;
 mod overlay;
+mod show;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
-use description::{Report, Severity, code};
-use journal::Event;
+use description::{Report, code};
 use manifest::Plan;
 use options::Options;
 use stage::{Context, Error, Exit, Result, Stage};
@@ -34,25 +35,34 @@ fn main() -> ExitCode {
 
 /// Reads the description and resolves it with the options.
 fn parse(cx: &mut Context, options: &Options) -> Result<Plan> {
-    let mut report = Report::default();
     let choice = options.choice(PROGRAM.to_owned(), source_date_epoch()?);
-    let draft = read(cx, options, &choice, &mut report)?;
-    show(cx, &report)?;
-    match draft {
-        Some(draft) if !report.has_errors() => Ok(draft.plan),
-        _ => {
-            let count = report.errors();
-            let more = report.left_out();
-            if more > 0 {
-                cx.say(&format!("{more} more findings are not shown"));
-            }
-            let plural = if count == 1 { "" } else { "s" };
-            Err(
-                Error::refused(format!("the description has {count} error{plural}"))
-                    .advice("desc-parse --explain CODE says more about each"),
-            )
-        }
+    let mut report = Report::default();
+    let mut draft = read(cx, options, &choice, &mut report)?;
+    if options.fix && mend::mend(cx, options, &report)? {
+        report = Report::default();
+        draft = read(cx, options, &choice, &mut report)?;
     }
+    show::findings(cx, &report, options.message_format)?;
+    match draft {
+        Some(draft) if !report.has_errors() => {
+            if options.explain_plan {
+                show::plan(&draft.plan);
+            }
+            Ok(draft.plan)
+        }
+        _ => Err(refusal(cx, &report)),
+    }
+}
+
+fn refusal(cx: &Context, report: &Report) -> Error {
+    let more = report.left_out();
+    if more > 0 {
+        cx.say(&format!("{more} more findings are not shown"));
+    }
+    let count = report.errors();
+    let plural = if count == 1 { "" } else { "s" };
+    Error::refused(format!("the description has {count} error{plural}"))
+        .advice("desc-parse --explain CODE says more about each")
 }
 
 fn read(
@@ -91,24 +101,6 @@ fn advise(plan: &Plan, document: &description::Document, report: &mut Report) {
         fact,
         label,
     ));
-}
-
-/// Every finding goes to stderr, every warning into the journal too.
-fn show(cx: &Context, report: &Report) -> Result<()> {
-    let stderr = std::io::stderr();
-    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    for diagnostic in report.diagnostics() {
-        // A closed stderr is no reason to stop the work.
-        let _ = writeln!(stderr.lock(), "{}\n", report.render(diagnostic, colour));
-        if diagnostic.severity == Severity::Warning {
-            let text = format!("{}: {}", diagnostic.code, diagnostic.message);
-            cx.journal(Event::Warning {
-                stage: cx.stage().to_owned(),
-                text,
-            })?;
-        }
-    }
-    Ok(())
 }
 
 fn source_date_epoch() -> Result<Option<u64>> {

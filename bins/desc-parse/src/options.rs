@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use description::Choice;
 use serde::Serialize;
 
@@ -45,9 +45,28 @@ pub struct Options {
     /// Set an attribute of the chosen <type> (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub set_type_attr: Vec<String>,
+    /// Show the plan as a person reads it, on stderr
+    #[arg(long)]
+    pub explain_plan: bool,
+    /// How errors and warnings are written to stderr
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Human)]
+    pub message_format: Format,
+    /// Mend the description in place, where no other meaning is likely
+    #[arg(long)]
+    pub fix: bool,
     /// Explain a diagnostic's code, such as R0101, and do nothing else
     #[arg(long, value_name = "CODE", exclusive = true)]
     pub explain: Option<String>,
+}
+
+/// How errors and warnings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// With the line itself, for people
+    Human,
+    /// One JSON object a line, for programs
+    Json,
 }
 
 impl Options {

@@ -507,3 +507,71 @@ fn a_reader_that_went_away_is_no_failure() {
     let told: Told = child.wait_with_output().unwrap().into();
     assert_eq!((told.code, told.stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn findings_can_be_read_by_programs() {
+    let bench = Bench::new(&document(TYPE, "<packages type=\"imgae\"/>"));
+    let told = bench.run(&["--message-format", "json"]);
+    assert_eq!(told.code, 3);
+    let finding: Value = serde_json::from_str(told.stderr.lines().next().unwrap()).unwrap();
+    assert_eq!(finding["code"], "R0108");
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["place"]["file"], "config.xml");
+    assert_eq!(finding["place"]["line_start"], 7);
+    assert_eq!(
+        (
+            &finding["place"]["column_start"],
+            &finding["place"]["column_end"]
+        ),
+        (&json!(17), &json!(22))
+    );
+    let edit = &finding["fix"]["edits"][0];
+    let text = std::fs::read_to_string(bench.path("config.xml")).unwrap();
+    let range =
+        edit["byte_start"].as_u64().unwrap() as usize..edit["byte_end"].as_u64().unwrap() as usize;
+    assert_eq!(
+        (&text[range], &edit["replacement"]),
+        ("imgae", &json!("image"))
+    );
+}
+
+#[test]
+fn fixes_are_written_in_place() {
+    let bench = Bench::new(&document(TYPE, "<!-- kept -->\n<packages type=\"imgae\"/>"));
+    bench.mode("config.xml", 0o640);
+    let told = bench.run(&["--fix"]);
+    assert_eq!(told.plan()["packages"]["bootstrap"], json!([]));
+    assert!(
+        told.stderr.contains("config.xml: 1 fix made"),
+        "{}",
+        told.stderr
+    );
+    let text = std::fs::read_to_string(bench.path("config.xml")).unwrap();
+    assert_eq!(
+        text,
+        document(TYPE, "<!-- kept -->\n<packages type=\"image\"/>")
+    );
+    let mode = std::fs::metadata(bench.path("config.xml"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(bench.run(&["--fix"]).stderr, "");
+}
+
+#[test]
+fn the_plan_can_be_read_by_people() {
+    let told = Bench::new(&document(TYPE, "")).run(&["--explain-plan", "--add-package", "bc"]);
+    told.plan();
+    for words in [
+        "runs from  RAM: /dev/ram1 of 2000 MiB",
+        "install  linux-image-amd64 systemd-sysv bc",
+        "option  --add-package bc",
+    ] {
+        assert!(
+            told.stderr.contains(words),
+            "no {words:?} in\n{}",
+            told.stderr
+        );
+    }
+}

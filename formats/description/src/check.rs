@@ -1,9 +1,9 @@
 //! The grammar: every element and attribute of a document against its row of the table.
 
 use crate::code;
-use crate::diagnostic::{Report, error, nearest, quoted};
-use crate::document::suggestion;
+use crate::diagnostic::{Report, error, is_slip, nearest, quoted};
 use crate::node::{Attribute, Node};
+use crate::source::Span;
 use crate::table::{Attr, Content, Element, Kind, Often, Version, below, elements, find};
 use crate::upgrade::old_value;
 
@@ -69,19 +69,21 @@ fn unknown_element(node: &Node, parent: &Element, report: &mut Report) {
         report.add(error(code::MISPLACED_ELEMENT, node.span, fact, label));
         return;
     }
-    let near_here = below(parent.name).map(|b| b.0.name);
-    let all = elements().map(|e| e.name);
-    let label = match parent.content {
-        Content::Elements => suggestion(
-            name,
-            near_here.chain(all),
-            |n| format!("<{n}>"),
-            format!("{here} has no such element"),
-        ),
-        _ => format!("{here} holds no elements"),
+    let names = below(parent.name)
+        .map(|b| b.0.name)
+        .chain(elements().map(|e| e.name));
+    let near = nearest(name, names).filter(|_| parent.content == Content::Elements);
+    let label = match (near, parent.content) {
+        (Some(near), _) => format!("did you mean <{near}>?"),
+        (None, Content::Elements) => format!("{here} has no such element"),
+        (None, _) => format!("{here} holds no elements"),
     };
     let fact = format!("there is no element <{name}>");
-    report.add(error(code::UNKNOWN_ELEMENT, node.span, fact, label));
+    let mut found = error(code::UNKNOWN_ELEMENT, node.span, fact, label);
+    if let Some(near) = near {
+        found = found.fix(node.rename(near), is_slip(name, near));
+    }
+    report.add(found);
 }
 
 fn check_age(node: &Node, row: &Element, version: Version, report: &mut Report) {
@@ -120,7 +122,8 @@ fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report)
             if let Some(old) = old_value(row.name, "", text).filter(|o| version > o.until) {
                 let fact = format!("{} is now called {}", quoted(text), quoted(old.now));
                 let label = format!("expected {}", old.now);
-                report.add(error(code::OLD_NAME, node.text_span, fact, label));
+                let edit = vec![(node.text_span, old.now.to_owned())];
+                report.add(error(code::OLD_NAME, node.text_span, fact, label).fix(edit, true));
             } else if !kind.fits(text) {
                 let thing = format!("<{}>", row.name);
                 report.add(bad_value(&thing, text, kind, node.text_span));
@@ -138,26 +141,39 @@ fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report)
     }
 }
 
-fn bad_value(
-    thing: &str,
-    text: &str,
-    kind: Kind,
-    span: crate::source::Span,
-) -> crate::diagnostic::Diagnostic {
+fn bad_value(thing: &str, text: &str, kind: Kind, span: Span) -> crate::diagnostic::Diagnostic {
     let fact = if text.is_empty() {
         format!("{thing} is empty")
     } else {
         format!("{thing} cannot be {}", quoted(text))
     };
     let expected = format!("expected {}", kind.expectation());
-    let words = kind.words().unwrap_or_default().iter().copied();
-    let label = match kind {
-        Kind::Bool => expected.clone(),
-        _ => suggestion(text, words, str::to_owned, expected.clone()),
+    let meant = meant(text, kind);
+    let found = |label: String| error(code::BAD_VALUE, span, fact, label);
+    let Some(meant) = meant else {
+        return found(expected);
     };
-    let plain = label == expected;
-    let found = error(code::BAD_VALUE, span, fact, label);
-    if plain { found } else { found.help(expected) }
+    let edit = vec![(span, meant.to_owned())];
+    match kind {
+        // That a switch is true or false needs no second sentence.
+        Kind::Bool => found(expected).fix(edit, true),
+        _ => {
+            let safe = is_slip(text, meant);
+            found(format!("did you mean {meant}?"))
+                .help(expected)
+                .fix(edit, safe)
+        }
+    }
+}
+
+/// The word that a wrong value stands for.
+fn meant(text: &str, kind: Kind) -> Option<&'static str> {
+    match (kind, text.to_ascii_lowercase().as_str()) {
+        (Kind::Bool, "yes" | "on" | "true") => Some("true"),
+        (Kind::Bool, "no" | "off" | "false") => Some("false"),
+        (Kind::Bool, _) => None,
+        _ => nearest(text, kind.words()?.iter().copied()),
+    }
 }
 
 fn check_attributes(node: &Node, row: &Element, version: Version, report: &mut Report) {
@@ -215,7 +231,11 @@ fn check_attribute(
             Some(new) => format!("expected {new}"),
             None => "take it out".to_owned(),
         };
-        report.add(error(code::OLD_NAME, attribute.name_span, fact, label));
+        let found = error(code::OLD_NAME, attribute.name_span, fact, label);
+        report.add(match modern(attribute, known, report) {
+            Some(edits) => found.fix(edits, true),
+            None => found,
+        });
         return;
     }
     let text = attribute.value.trim();
@@ -224,14 +244,51 @@ fn check_attribute(
             "{}=\"{text}\" ended with schema version {}.{}",
             known.name, old.until.0, old.until.1
         );
-        let label = match old.now {
-            "" => "take it out".to_owned(),
-            now => format!("expected {now}"),
+        let (label, edit) = match old.now {
+            "" => (
+                "take it out".to_owned(),
+                (whole(attribute, report), String::new()),
+            ),
+            now => (
+                format!("expected {now}"),
+                (attribute.value_span, now.to_owned()),
+            ),
         };
-        report.add(error(code::OLD_NAME, attribute.value_span, fact, label));
+        let found = error(code::OLD_NAME, attribute.value_span, fact, label);
+        report.add(found.fix(vec![edit], true));
     } else if !known.kind.fits(text) {
         let thing = format!("{} of <{}>", known.name, row.name);
         report.add(bad_value(&thing, text, known.kind, attribute.value_span));
+    }
+}
+
+/// The edits that turn an attribute of an older schema into what it is now.
+fn modern(attribute: &Attribute, known: &Attr, report: &Report) -> Option<Vec<(Span, String)>> {
+    match (known.name, known.renamed) {
+        (_, None) => Some(vec![(whole(attribute, report), String::new())]),
+        // It became an element, which is more than an edit of the tag.
+        (_, Some(new)) if new.starts_with('<') => None,
+        ("console", Some(new)) => {
+            let mut edits = vec![(attribute.name_span, new.to_owned())];
+            if let Some((output, input)) = attribute.value.trim().split_once(' ') {
+                let both = format!("{output}\" input_console=\"{}", input.trim());
+                edits.push((attribute.value_span, both));
+            }
+            Some(edits)
+        }
+        (_, Some(new)) => Some(vec![(attribute.name_span, new.to_owned())]),
+    }
+}
+
+/// An attribute with the white space before it and its closing quote.
+fn whole(attribute: &Attribute, report: &Report) -> Span {
+    let (name, value) = (attribute.name_span, attribute.value_span);
+    let text = report.sources.get(name).map_or("", |s| s.text.as_str());
+    let before = text.get(..name.start as usize).unwrap_or_default();
+    Span {
+        start: before.trim_end().len() as u32,
+        end: value.end + 1,
+        ..name
     }
 }
 
@@ -254,13 +311,14 @@ fn unknown_attribute(row: &Element, attribute: &Attribute, report: &mut Report) 
         ),
         _ => "not known here".to_owned(),
     };
-    let label = suggestion(&attribute.name, known, str::to_owned, otherwise);
-    report.add(error(
-        code::UNKNOWN_ATTRIBUTE,
-        attribute.name_span,
-        fact,
-        label,
-    ));
+    let near = nearest(&attribute.name, known);
+    let label = near.map_or(otherwise, |near| format!("did you mean {near}?"));
+    let mut found = error(code::UNKNOWN_ATTRIBUTE, attribute.name_span, fact, label);
+    if let Some(near) = near {
+        let edit = vec![(attribute.name_span, near.to_owned())];
+        found = found.fix(edit, is_slip(&attribute.name, near));
+    }
+    report.add(found);
 }
 
 fn foreign(node: &Node, attribute: &Attribute, report: &mut Report) {

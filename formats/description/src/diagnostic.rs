@@ -27,6 +27,17 @@ pub struct Diagnostic {
     pub other: Option<(Span, String)>,
     /// The way out.
     pub help: Option<String>,
+    /// The change that would mend it.
+    pub fix: Option<Fix>,
+}
+
+/// A change of the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fix {
+    /// Ranges and what shall stand there instead; they do not overlap.
+    pub edits: Vec<(Span, String)>,
+    /// Whether no other meaning is likely, so that it may be made without asking.
+    pub safe: bool,
 }
 
 impl Diagnostic {
@@ -34,6 +45,13 @@ impl Diagnostic {
     #[must_use]
     pub fn and(mut self, span: Span, label: impl Into<String>) -> Self {
         self.other = Some((span, label.into()));
+        self
+    }
+
+    /// Adds the change that would mend it.
+    #[must_use]
+    pub fn fix(mut self, edits: Vec<(Span, String)>, safe: bool) -> Self {
+        self.fix = Some(Fix { edits, safe });
         self
     }
 
@@ -59,6 +77,7 @@ pub fn error(
         place: Some((span, label.into())),
         other: None,
         help: None,
+        fix: None,
     }
 }
 
@@ -84,6 +103,7 @@ pub fn error_nowhere(code: Code, message: impl Into<String>) -> Diagnostic {
         place: None,
         other: None,
         help: None,
+        fix: None,
     }
 }
 
@@ -194,6 +214,11 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(name.len()) / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether two names differ by so little that one must be the other, misspelt.
+pub fn is_slip(name: &str, meant: &str) -> bool {
+    strsim::damerau_levenshtein(&fold(name), &fold(meant)) <= 1 && meant.len() > 3
 }
 
 /// Spelling without case and separators, so that `oem_boot_title` is near `oem-boot-title`.

@@ -2,7 +2,7 @@
 
 use crate::check::check;
 use crate::code;
-use crate::diagnostic::{Report, error, error_nowhere, nearest, quoted, warning};
+use crate::diagnostic::{Report, error, error_nowhere, quoted, warning};
 use crate::files::{FileError, Files, relative};
 use crate::node::{Node, parse};
 use crate::source::Span;
@@ -222,18 +222,5 @@ pub fn words(wrong: &FileError) -> String {
         FileError::Outside => "it leads outside the description".to_owned(),
         FileError::TooLarge(limit) => format!("it is larger than {limit} bytes"),
         FileError::Other(fact) => fact.clone(),
-    }
-}
-
-/// `did you mean X?`, where a known name is near, else what is expected.
-pub(crate) fn suggestion<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    shape: impl Fn(&str) -> String,
-    otherwise: impl Into<String>,
-) -> String {
-    match nearest(name, known) {
-        Some(near) => format!("did you mean {}?", shape(near)),
-        None => otherwise.into(),
     }
 }

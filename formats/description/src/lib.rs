@@ -18,6 +18,7 @@ pub mod code;
 mod diagnostic;
 mod document;
 mod files;
+mod fix;
 mod kernel_line;
 mod node;
 mod password;
@@ -30,10 +31,11 @@ mod upgrade;
 pub use choice::{Applied, Choice, RepoOption};
 pub use code::Code;
 pub use diagnostic::{
-    Diagnostic, Report, Severity, error, error_nowhere, nearest, quoted, warning,
+    Diagnostic, Fix, Report, Severity, error, error_nowhere, nearest, quoted, warning,
 };
 pub use document::{Document, read, words as file_error_words};
 pub use files::{FileError, Files, relative};
+pub use fix::{Mended, mended};
 pub use node::{Attribute, MAX_BYTES, Node};
 pub use resolve::{ArchiveWanted, Draft, FileWanted, KeyWanted, Wants, resolve};
 pub use source::{Position, Source, Sources, Span};

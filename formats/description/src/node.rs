@@ -28,6 +28,8 @@ pub struct Node {
     pub namespace: Option<String>,
     /// The place of the name in its start tag.
     pub span: Span,
+    /// The place of the name in its end tag, where there is one.
+    pub end_span: Option<Span>,
     /// Attributes in the order of the text.
     pub attributes: Vec<Attribute>,
     /// Child elements.
@@ -68,6 +70,12 @@ impl Node {
         self.attribute(name)
             .map(|a| a.value.trim())
             .filter(|v| !v.is_empty())
+    }
+
+    /// The edits that rename the element.
+    pub(crate) fn rename(&self, name: &str) -> Vec<(Span, String)> {
+        let places = std::iter::once(self.span).chain(self.end_span);
+        places.map(|span| (span, name.to_owned())).collect()
     }
 
     /// The place of an attribute's value, else of the element's name.
@@ -285,6 +293,7 @@ fn convert(
         namespace: from.tag_name().namespace().map(str::to_owned),
         span,
         text_span: span,
+        end_span: end_span(&from, span),
         attributes: from.attributes().map(|a| attribute(&a, source)).collect(),
         ..Node::default()
     };
@@ -312,6 +321,18 @@ fn add_text(node: &mut Node, text: &str, range: std::ops::Range<usize>, source: 
         };
     }
     node.text.push_str(text);
+}
+
+/// The name in `</name >`, looked for backwards from the element's end.
+fn end_span(node: &roxmltree::Node<'_, '_>, name: Span) -> Option<Span> {
+    let text = node.document().input_text().get(node.range())?;
+    let tag = text.rfind("</").filter(|_| !text.ends_with("/>"))?;
+    let start = u32::try_from(node.range().start + tag + 2).ok()?;
+    Some(Span {
+        start,
+        end: start + (name.end - name.start),
+        ..name
+    })
 }
 
 fn tag_span(node: &roxmltree::Node<'_, '_>, source: u32) -> Span {

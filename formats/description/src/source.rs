@@ -125,6 +125,12 @@ impl Sources {
         self.list.get(span.source as usize)
     }
 
+    /// The text of a span.
+    pub fn text(&self, span: Span) -> Option<&str> {
+        let range = span.start as usize..span.end as usize;
+        self.get(span)?.text.get(range)
+    }
+
     /// The place of a span, as the manifest writes it.
     pub fn origin(&self, span: Span) -> Option<Origin> {
         let source = self.get(span)?;

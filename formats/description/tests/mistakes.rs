@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use description::{Choice, Report, read, resolve};
+use description::{Choice, Report, mended, read, resolve};
 
 /// A golden file: the changes above the line, what is said below it.
 #[derive(Default)]
@@ -74,7 +74,7 @@ fn choice(options: &[String]) -> Choice {
     choice
 }
 
-fn said(case: &Case, base: &str, name: &str) -> String {
+fn report(case: &Case, base: &str, name: &str) -> Report {
     let mut text = base.to_owned();
     for (old, new) in &case.replace {
         assert!(
@@ -89,6 +89,11 @@ fn said(case: &Case, base: &str, name: &str) -> String {
     if let Some(document) = read(&files, "base.kiwi", &mut report) {
         resolve(&document, &choice(&case.options), &mut report);
     }
+    report
+}
+
+fn said(case: &Case, base: &str, name: &str) -> String {
+    let report = report(case, base, name);
     let mut out = String::new();
     for diagnostic in report.diagnostics() {
         writeln!(out, "{}\n", report.render(diagnostic, false)).unwrap();
@@ -140,4 +145,50 @@ fn there_are_enough_mistakes_and_the_base_has_none() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
     let base = std::fs::read_to_string(dir.join("base.kiwi")).unwrap();
     assert_eq!(said(&Case::default(), &base, "base"), "");
+}
+
+/// What a safe fix mends: the mistake is gone, no new one is there, and everything else is untouched.
+#[test]
+fn safe_fixes_leave_fewer_mistakes() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
+    let base = std::fs::read_to_string(dir.join("base.kiwi")).unwrap();
+    let mut fixed = 0;
+    for path in goldens() {
+        let mut case = case(&path);
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let before = report(&case, &base, &name);
+        let Some(change) = mended(&before).into_iter().find(|m| m.name == "base.kiwi") else {
+            continue;
+        };
+        case.replace.clear();
+        let after = report(&case, &change.new, &name);
+        assert!(
+            after.errors() < before.errors() || before.errors() == 0,
+            "{name}"
+        );
+        assert!(mended(&after).is_empty(), "{name}: mending once is enough");
+        fixed += change.fixes;
+    }
+    assert!(fixed >= 14, "{fixed} fixes");
+}
+
+#[test]
+fn fixes_keep_comments_and_layout() {
+    let base = "<image schemaversion='8.5' name='a'>\n <!-- <pakages/> -->\n <pakages\ttype='imgae' >\n\
+        <package  nmae=\"b\"  /><!-- c --></pakages >\n</image>\n";
+    let change = mended(&report(&Case::default(), base, "layout")).remove(0);
+    assert_eq!(
+        change.new,
+        "<image schemaversion='8.5' name='a'>\n <!-- <pakages/> -->\n <packages\ttype='imgae' >\n\
+        <package  nmae=\"b\"  /><!-- c --></packages >\n</image>\n"
+    );
+    // Once the element is known, so are its attributes.
+    let next = mended(&report(&Case::default(), &change.new, "layout")).remove(0);
+    assert!(
+        next.new
+            .contains("<packages\ttype='image' >\n<package  name=\"b\"  />"),
+        "{}",
+        next.new
+    );
+    assert_eq!((change.fixes, next.fixes), (1, 2));
 }

@@ -141,12 +141,7 @@ fn read_line(node: &Node, report: &mut Report) -> Line {
 
 /// The place of one word; of the whole value where entities make the text differ from the value.
 fn place(word: &Word<'_>, value_span: Span, value: &str, report: &Report) -> Span {
-    let written = report.sources.get(value_span).and_then(|source| {
-        source
-            .text
-            .get(value_span.start as usize..value_span.end as usize)
-    });
-    if written != Some(value) {
+    if report.sources.text(value_span) != Some(value) {
         return value_span;
     }
     Span {
@@ -164,11 +159,19 @@ fn kilobytes(text: &str, span: Span, report: &mut Report) -> Option<(u64, Span)>
         .filter(|kib| *kib > 0 && *kib < 1 << 43);
     if parsed.is_none() {
         let fact = format!("the RAM disk's size cannot be {}", quoted(text));
-        let label = match with_unit(text) {
+        let meant = with_unit(text);
+        let label = match meant {
             Some(kib) => format!("expected a number of kB: {kib}"),
             None => "expected a number of kB, such as 2048000".to_owned(),
         };
-        report.add(error(code::BAD_RAMDISK_SIZE, span, fact, label));
+        let mut found = error(code::BAD_RAMDISK_SIZE, span, fact, label);
+        // The number is the end of the word, or all of it; not so where entities stand in it.
+        let start = span.end.saturating_sub(text.len() as u32);
+        let written = report.sources.text(Span { start, ..span }) == Some(text);
+        if let Some(kib) = meant.filter(|_| written) {
+            found = found.fix(vec![(Span { start, ..span }, kib.to_string())], true);
+        }
+        report.add(found);
     }
     parsed.map(|kib| (kib, span))
 }

@@ -169,12 +169,9 @@ fn warn_of_aliases(node: &Node, report: &mut Report) {
         if listed.contains(&alias) && !listed.contains(&name) {
             let fact = format!("arch=\"{alias}\" is never the name of a machine");
             let label = format!("did you mean {name}?");
-            report.add(warning(
-                code::NEVER_MATCHES,
-                node.value_span("arch"),
-                fact,
-                label,
-            ));
+            let span = node.value_span("arch");
+            let edit = vec![(span, machines.replace(alias, name))];
+            report.add(warning(code::NEVER_MATCHES, span, fact, label).fix(edit, false));
         }
     }
 }
