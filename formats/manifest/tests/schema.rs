@@ -15,6 +15,10 @@ fn schemas_are_those_of_the_types() {
             std::fs::write(&path, &text).unwrap();
         }
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == text, "{} is not current; run BLESS=1 cargo test -p manifest", path.display());
+        assert!(
+            found == text,
+            "{} is not current; run BLESS=1 cargo test -p manifest",
+            path.display()
+        );
     }
 }
