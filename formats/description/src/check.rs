@@ -4,7 +4,7 @@ use crate::code;
 use crate::diagnostic::{Report, error, is_slip, nearest, quoted};
 use crate::node::{Attribute, Node};
 use crate::source::Span;
-use crate::table::{Attr, Content, Element, Kind, Often, Version, below, elements, find};
+use crate::table::{Attr, Content, Element, Kind, Often, Use, Version, below, elements, find};
 use crate::upgrade::old_value;
 
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
@@ -124,7 +124,7 @@ fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report)
                 let label = format!("expected {}", old.now);
                 let edit = vec![(node.text_span, old.now.to_owned())];
                 report.add(error(code::OLD_NAME, node.text_span, fact, label).fix(edit, true));
-            } else if !kind.fits(text) {
+            } else if !kind.fits(text) && !(text.is_empty() && kind == Kind::Text) {
                 let thing = format!("<{}>", row.name);
                 report.add(bad_value(&thing, text, kind, node.text_span));
             }
@@ -256,10 +256,16 @@ fn check_attribute(
         };
         let found = error(code::OLD_NAME, attribute.value_span, fact, label);
         report.add(found.fix(vec![edit], true));
-    } else if !known.kind.fits(text) {
+    } else if !known.kind.fits(text) && !may_be_empty(known, text) {
         let thing = format!("{} of <{}>", known.name, row.name);
         report.add(bad_value(&thing, text, known.kind, attribute.value_span));
     }
+}
+
+/// KIWI takes an empty value where any text may stand; it is as if the attribute were absent.
+fn may_be_empty(known: &Attr, text: &str) -> bool {
+    let counts = known.must && matches!(known.does, Use::Used(_));
+    text.is_empty() && known.kind == Kind::Text && !counts
 }
 
 /// The edits that turn an attribute of an older schema into what it is now.
