@@ -21,31 +21,29 @@ use crate::stop::{Result, Stop};
 const MOUNT_POINT: &str = "/run/ramforge/root";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Grows the root file system with that UUID, in the last partition of `disk`. `Ok(false)`: there was
-/// nothing to do.
+/// Grows the root file system with that UUID, in the last partition of `disk`, where there is room. The
+/// kernel knows the partitions afterwards.
 ///
 /// # Errors
 /// A sentence.
-pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<bool> {
-    let size = disk.size();
+pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<()> {
     let path = disk.node().map_err(|e| cannot(disk, "opening it", &e))?;
-    if !grow_table(&path, size).map_err(|e| cannot(disk, "growing its partition table", &e))? {
-        return Ok(false);
-    }
-    let root = partition(disk, root_uuid)?;
-    let (partition, superblock) = &root;
+    let known = disk.child(1).is_some();
+    grow_table(&path, disk.size(), known)
+        .map_err(|e| cannot(disk, "growing its partition table", &e))?;
+    let (partition, superblock) = partition(disk, root_uuid)?;
     let blocks = partition.size() / superblock.block_size;
     if blocks <= superblock.blocks {
-        return Ok(false);
+        return Ok(());
     }
-    grow_mounted(partition, blocks)
-        .map_err(|e| cannot(partition, "growing its file system", &e))?;
+    grow_mounted(&partition, blocks)
+        .map_err(|e| cannot(&partition, "growing its file system", &e))?;
     console.say(&format!(
         "root grown from {} to {} MiB",
         (superblock.blocks * superblock.block_size) >> 20,
         partition.size() >> 20
     ));
-    Ok(true)
+    Ok(())
 }
 
 fn cannot(device: &Device, action: &str, error: &io::Error) -> Stop {
@@ -55,31 +53,52 @@ fn cannot(device: &Device, action: &str, error: &io::Error) -> Stop {
     )
 }
 
-/// Grows the table and has the kernel read it again. False where the last partition kept its size.
-fn grow_table(path: &Path, size: u64) -> io::Result<bool> {
+/// Grows the table to the disk, which is `size` bytes long, and tells the kernel, which may have
+/// `known` the partitions before. A table that fits already is not written again.
+fn grow_table(path: &Path, size: u64, known: bool) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let table = gpt::read(&mut file).map_err(io::Error::other)?;
+    if table.sectors == size / gpt::SECTOR {
+        return if known { Ok(()) } else { reread(&file) };
+    }
     let grown = gpt::grow(&mut file, size).map_err(io::Error::other)?;
     file.sync_all()?;
     sys::block::flush_buffers(&file)?;
-    if grown.last == grown.last_before {
-        return Ok(false);
+    let start = grown.first * gpt::SECTOR;
+    let length = (grown.last + 1 - grown.first) * gpt::SECTOR;
+    // Known partitions must stay: systemd drops the mount of a root that vanishes, even for a moment.
+    if known {
+        Ok(sys::block::resize_partition(
+            &file,
+            grown.number as u32,
+            start,
+            length,
+        )?)
+    } else {
+        reread(&file)
     }
-    let end = Instant::now() + PATIENCE;
-    // udev opens partitions for a moment whenever they appear.
-    while let Err(e) = sys::block::reread_partitions(&file) {
-        if e != Errno::BUSY || Instant::now() >= end {
-            let start = grown.first * gpt::SECTOR;
-            let length = (grown.last + 1 - grown.first) * gpt::SECTOR;
-            sys::block::resize_partition(&file, grown.number as u32, start, length)?;
-            break;
-        }
-        std::thread::sleep(devices::POLL);
-    }
-    Ok(true)
 }
 
-/// The partition of `disk` with that file system.
-fn partition(disk: &Device, uuid: &str) -> Result<(Device, Superblock)> {
+/// Has the kernel read the partition table again.
+///
+/// # Errors
+/// What the system says.
+pub fn reread(disk: &File) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match sys::block::reread_partitions(disk) {
+            // udev opens partitions for a moment whenever they appear.
+            Err(Errno::BUSY) if Instant::now() < end => std::thread::sleep(devices::POLL),
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// The partition of `disk` with that file system, as soon as it is there.
+///
+/// # Errors
+/// A sentence when it does not appear.
+pub fn partition(disk: &Device, uuid: &str) -> Result<(Device, Superblock)> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = find_root(uuid, |d| d.disk().as_ref() == Some(disk)) {

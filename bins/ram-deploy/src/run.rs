@@ -1,7 +1,7 @@
 //! The program's two modes, from beginning to end.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 
@@ -9,7 +9,7 @@ use crate::cmdline::Cmdline;
 use crate::config::{self, Config, GrowConfig, ModuleList};
 use crate::console::{Console, progress_line};
 use crate::deploy;
-use crate::devices::Device;
+use crate::devices::{self, Device};
 use crate::grow;
 use crate::medium::{self, Medium};
 use crate::modules::Loader;
@@ -113,52 +113,20 @@ fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) 
     let resize = cmdline
         .value("rd.ramforge.resize")
         .map_or(config.resize, |v| v != "0");
-    let grown = resize && grow::grow(disk, &config.root_uuid, console)?;
-    if !grown {
-        reread(disk)?;
+    if resize {
+        grow::grow(disk, &config.root_uuid, console)?;
+    } else {
+        let reread = disk.open().and_then(|file| grow::reread(&file));
+        reread.map_err(|e| unusable(disk, &e))?;
     }
-    let Some((root, _)) = find_root(disk, &config.root_uuid) else {
-        return Err(Stop::new(
-            format!(
-                "/dev/{} has no partition with the root file system {}",
-                disk.name, config.root_uuid
-            ),
-            "build the image again",
-        ));
-    };
-    for device in crate::devices::all() {
-        if device.name.starts_with(&disk.name)
-            && (device == *disk || device.disk().as_ref() == Some(disk))
-        {
-            device.announce();
-        }
-    }
+    let (root, _) = grow::partition(disk, &config.root_uuid)?;
+    let of_disk = |d: &&Device| *d == disk || d.disk().as_ref() == Some(disk);
+    devices::all()
+        .iter()
+        .filter(of_disk)
+        .for_each(Device::announce);
     console.log(&format!("root is /dev/{}", root.name));
     write_run("ramforge/deployed", "")
-}
-
-fn find_root(disk: &Device, uuid: &str) -> Option<(Device, crate::ext4::Superblock)> {
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
-        let found = grow::find_root(uuid, |d| d.disk().as_ref() == Some(disk));
-        if found.is_some() || Instant::now() >= end {
-            return found;
-        }
-        std::thread::sleep(crate::devices::POLL);
-    }
-}
-
-fn reread(disk: &Device) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(10);
-    let file = disk.open().map_err(|e| unusable(disk, &e))?;
-    loop {
-        match sys::block::reread_partitions(&file) {
-            Err(rustix::io::Errno::BUSY) if Instant::now() < end => {
-                std::thread::sleep(crate::devices::POLL);
-            }
-            outcome => return outcome.map_err(|e| unusable(disk, &e.into())),
-        }
-    }
 }
 
 fn write_run(name: &str, text: &str) -> Result<()> {
@@ -189,7 +157,7 @@ pub fn grow_own_disk(cmdline: &Cmdline, console: &Console) -> Result<()> {
         return Ok(());
     };
     match root.disk() {
-        Some(disk) => grow::grow(&disk, &config.root_uuid, console).map(|_| ()),
+        Some(disk) => grow::grow(&disk, &config.root_uuid, console),
         None => Ok(()),
     }
 }
