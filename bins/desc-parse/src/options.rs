@@ -30,6 +30,9 @@ pub struct Options {
     /// Forget the description's own repositories
     #[arg(long)]
     pub ignore_repos: bool,
+    /// Forget those of the description's repositories that the build would use
+    #[arg(long)]
+    pub ignore_repos_used_for_build: bool,
     /// Add a package to the image (repeatable)
     #[arg(long, value_name = "NAME")]
     pub add_package: Vec<String>,
@@ -80,6 +83,7 @@ impl Options {
             set_repo: self.set_repo.clone(),
             add_repo: self.add_repo.clone(),
             ignore_repos: self.ignore_repos,
+            ignore_repos_used_for_build: self.ignore_repos_used_for_build,
             add_package: self.add_package.clone(),
             add_bootstrap_package: self.add_bootstrap_package.clone(),
             delete_package: self.delete_package.clone(),

@@ -57,6 +57,7 @@ fn to_json(report: &Report, diagnostic: &Diagnostic) -> Value {
         "message": diagnostic.message,
         "place": diagnostic.place.as_ref().and_then(place),
         "other": diagnostic.other.as_ref().and_then(place),
+        "also": diagnostic.also.iter().filter_map(|span| range(report, *span)).collect::<Vec<_>>(),
         "help": diagnostic.help,
         "fix": fix,
     })

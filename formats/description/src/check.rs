@@ -124,7 +124,7 @@ fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report)
                 let label = format!("expected {}", old.now);
                 let edit = vec![(node.text_span, old.now.to_owned())];
                 report.add(error(code::OLD_NAME, node.text_span, fact, label).fix(edit, true));
-            } else if !kind.fits(text) && !(text.is_empty() && kind == Kind::Text) {
+            } else if !(kind.fits(text) || text.is_empty() && kind == Kind::Text) {
                 let thing = format!("<{}>", row.name);
                 report.add(bad_value(&thing, text, kind, node.text_span));
             }

@@ -19,6 +19,8 @@ pub struct Choice {
     pub add_repo: Vec<String>,
     /// `--ignore-repos`: the description's own repositories do not count.
     pub ignore_repos: bool,
+    /// `--ignore-repos-used-for-build`: of them only those with `imageonly` do.
+    pub ignore_repos_used_for_build: bool,
     /// `--add-package`.
     pub add_package: Vec<String>,
     /// `--add-bootstrap-package`.

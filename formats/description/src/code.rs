@@ -135,6 +135,12 @@ codes! {
         "Conditions compare with the machine name that uname -m prints: x86_64, not amd64; aarch64, not arm64.";
     SECOND_DEFINITION = 228, "A user is defined twice.",
         "The first definition counts; only the groups of the others are added.";
+    BOOTS_ELSEWHERE = 229, "The medium would not deploy the system by itself.",
+        "installboot=\"harddisk\" makes the boot menu leave the medium alone. A system that runs from RAM is only there when the medium deploys it.";
+    ROOT_IS_GIVEN = 230, "kernelcmdline names a root of its own.",
+        "The boot loader passes root=UUID=… of the file system that was made. A second root= would win or lose by its position.";
+    DUPLICATE_ID = 231, "Two users have the same id.",
+        "useradd refuses the second. Give each its own, or leave id out.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";

@@ -25,6 +25,8 @@ pub struct Diagnostic {
     pub place: Option<(Span, String)>,
     /// A second place that belongs to it.
     pub other: Option<(Span, String)>,
+    /// Further places of which the very same is to be said.
+    pub also: Vec<Span>,
     /// The way out.
     pub help: Option<String>,
     /// The change that would mend it.
@@ -76,6 +78,7 @@ pub fn error(
         message: message.into(),
         place: Some((span, label.into())),
         other: None,
+        also: Vec::new(),
         help: None,
         fix: None,
     }
@@ -102,6 +105,7 @@ pub fn error_nowhere(code: Code, message: impl Into<String>) -> Diagnostic {
         message: message.into(),
         place: None,
         other: None,
+        also: Vec::new(),
         help: None,
         fix: None,
     }
@@ -143,6 +147,14 @@ impl Report {
         if self.found.iter().any(|d| *d == diagnostic || follows(d)) {
             return;
         }
+        if let Some(same) = self
+            .found
+            .iter_mut()
+            .find(|d| says_the_same(d, &diagnostic))
+        {
+            same.also.extend(place(&diagnostic));
+            return;
+        }
         self.errors += usize::from(diagnostic.severity == Severity::Error);
         if self.found.len() < MOST {
             self.found.push(diagnostic);
@@ -177,6 +189,16 @@ impl Report {
         sorted.sort_by_key(|d| (d.place.as_ref().map(|p| p.0), d.code));
         sorted
     }
+}
+
+/// Whether two warnings of one file differ only in their places: then one is enough.
+fn says_the_same(one: &Diagnostic, two: &Diagnostic) -> bool {
+    let (Some(a), Some(b)) = (&one.place, &two.place) else {
+        return false;
+    };
+    one.code == code::IGNORED
+        && (one.code, one.severity, &one.message) == (two.code, two.severity, &two.message)
+        && (a.0.source, &a.1) == (b.0.source, &b.1)
 }
 
 /// Cuts what a hostile description made too long to be read.

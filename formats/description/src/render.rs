@@ -10,6 +10,9 @@ const LONGEST_LINE: usize = 4000;
 /// Most bytes between two places that are shown in one excerpt.
 const LONGEST_EXCERPT: usize = 1 << 16;
 
+/// Most line numbers that are listed.
+const MOST_LINES: usize = 12;
+
 type Place = (Span, String);
 
 impl Report {
@@ -23,6 +26,10 @@ impl Report {
         if let Some(help) = &diagnostic.help {
             elements.push(Level::HELP.message(help.as_str()).into());
         }
+        let also = self.also(diagnostic);
+        if !also.is_empty() {
+            elements.push(Level::NOTE.message(also.as_str()).into());
+        }
         let group = level
             .primary_title(diagnostic.message.as_str())
             .id(diagnostic.code.to_string())
@@ -34,6 +41,23 @@ impl Report {
             Renderer::plain().term_width(1000)
         };
         renderer.render(&[group])
+    }
+
+    /// The lines of further places.
+    fn also(&self, diagnostic: &Diagnostic) -> String {
+        let line = |span: &Span| Some(self.sources.get(*span)?.position(span.start).line);
+        let mut lines: Vec<u64> = diagnostic.also.iter().filter_map(line).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        let shown: Vec<String> = lines.iter().take(MOST_LINES).map(u64::to_string).collect();
+        match (shown.len(), lines.len()) {
+            (0, _) => String::new(),
+            (1, 1) => format!("also in line {}", shown[0]),
+            (few, all) if few < all => {
+                format!("also in lines {} and {} more", shown.join(", "), all - few)
+            }
+            _ => format!("also in lines {}", shown.join(", ")),
+        }
     }
 
     /// The excerpts: one where both places are near each other in one text, else one for each.

@@ -3,6 +3,7 @@
 //! Nothing here touches a file: what must be read besides the document (keys, archives, single
 //! files) is handed back as [`Wants`], each with its place.
 
+mod command_line;
 mod image_type;
 mod oem;
 mod packages;

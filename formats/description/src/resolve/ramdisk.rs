@@ -9,32 +9,20 @@
 use manifest::{Plan, Ramdisk};
 
 use super::Resolution;
+use super::command_line::{Line, kilobytes, read_line, warn_of_two_sizes};
 use crate::code;
 use crate::diagnostic::{Report, error, quoted, warning};
-use crate::kernel_line::{Word, split};
 use crate::node::{Node, boolean};
 use crate::source::Span;
 
 const DEVICE: &str = "/dev/ram1";
-const WORD: &str = "rd.kiwi.ramdisk";
-const SIZE: &str = "ramdisk_size";
-const INSTALL_DEVICE: &str = "rd.kiwi.oem.installdevice";
 
-/// COMMAND_LINE_SIZE of x86 kernels, less what the medium adds, in bytes.
-const LONGEST_LINE: usize = 1800;
-
-/// What the kernel command line says about the RAM disk.
-#[derive(Default)]
-struct Line {
-    asks: bool,
-    size: Option<(u64, Span)>,
-    device: Option<(String, Span)>,
-    rest: String,
-}
+/// No disk with an ESP and a kernel is smaller; who writes less has MiB in mind.
+const LEAST_KIB: u64 = 32 << 10;
 
 pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report: &mut Report) {
     let line = read_line(node, report);
-    plan.kernelcmdline.clone_from(&line.rest);
+    plan.kernelcmdline = line.rest.join(" ");
     if node.attribute("kernelcmdline").is_some() {
         r.origin("/kernelcmdline", node.value_span("kernelcmdline"));
     }
@@ -76,6 +64,16 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     plan.oem.unattended_id = Some(device);
     check_size(plan, node, size, report);
     check_medium(plan, node, report);
+    if plan.image_type.installboot.as_deref() == Some("harddisk") {
+        let span = node.value_span("installboot");
+        let fact = "the boot menu would choose the hard disk, not the RAM disk";
+        report.add(warning(
+            code::BOOTS_ELSEWHERE,
+            span,
+            fact,
+            "expected install",
+        ));
+    }
 }
 
 fn is_ram(device: &str) -> bool {
@@ -91,124 +89,15 @@ fn target(plan: &Plan, config: Option<&Node>, line: &Line) -> Option<(String, Sp
     line.device.clone().or_else(named)
 }
 
-fn read_line(node: &Node, report: &mut Report) -> Line {
-    let mut line = Line::default();
-    let Some(attribute) = node.attribute("kernelcmdline") else {
-        return line;
-    };
-    if attribute.value.len() > LONGEST_LINE {
-        let fact = format!("kernelcmdline has {} bytes", attribute.value.len());
-        let label = format!("expected at most {LONGEST_LINE}: the kernel cuts what is longer");
-        report.add(error(
-            code::BAD_COMMAND_LINE,
-            attribute.value_span,
-            fact,
-            label,
-        ));
-        return line;
-    }
-    let (words, open) = split(&attribute.value);
-    if open {
-        let fact = "a double quote is not closed in kernelcmdline";
-        let label = "the kernel takes everything behind the quote as one word";
-        report.add(error(
-            code::BAD_COMMAND_LINE,
-            attribute.value_span,
-            fact,
-            label,
-        ));
-    }
-    let mut rest = Vec::new();
-    for word in &words {
-        let span = place(word, attribute.value_span, &attribute.value, report);
-        match (word.key(), word.value()) {
-            (WORD, value) => line.asks = value.is_none_or(|v| v != "0" && v != "no"),
-            (SIZE, value) => {
-                let size = kilobytes(value.unwrap_or_default(), span, report);
-                warn_of_two_sizes(size, line.size, report);
-                line.size = size.or(line.size);
-            }
-            (INSTALL_DEVICE, Some(device)) => {
-                line.device = Some((device.to_owned(), span));
-                rest.push(word.raw);
-            }
-            _ => rest.push(word.raw),
-        }
-    }
-    line.rest = rest.join(" ");
-    line
-}
-
-/// The place of one word; of the whole value where entities make the text differ from the value.
-fn place(word: &Word<'_>, value_span: Span, value: &str, report: &Report) -> Span {
-    if report.sources.text(value_span) != Some(value) {
-        return value_span;
-    }
-    Span {
-        start: value_span.start + word.range.start as u32,
-        end: value_span.start + word.range.end as u32,
-        ..value_span
-    }
-}
-
-fn kilobytes(text: &str, span: Span, report: &mut Report) -> Option<(u64, Span)> {
-    let parsed = text
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .filter(|kib| *kib > 0 && *kib < 1 << 43);
-    if parsed.is_none() {
-        let fact = format!("the RAM disk's size cannot be {}", quoted(text));
-        let meant = with_unit(text);
-        let label = match meant {
-            Some(kib) => format!("expected a number of kB: {kib}"),
-            None => "expected a number of kB, such as 2048000".to_owned(),
-        };
-        let mut found = error(code::BAD_RAMDISK_SIZE, span, fact, label);
-        // The number is the end of the word, or all of it; not so where entities stand in it.
-        let start = span.end.saturating_sub(text.len() as u32);
-        let written = report.sources.text(Span { start, ..span }) == Some(text);
-        if let Some(kib) = meant.filter(|_| written) {
-            found = found.fix(vec![(Span { start, ..span }, kib.to_string())], true);
-        }
-        report.add(found);
-    }
-    parsed.map(|kib| (kib, span))
-}
-
-/// The kB that somebody means by `2G`.
-fn with_unit(text: &str) -> Option<u64> {
-    let number: u64 = text
-        .trim_end_matches(|c: char| c.is_ascii_alphabetic())
-        .parse()
-        .ok()?;
-    let unit = text
-        .trim_start_matches(|c: char| c.is_ascii_digit())
-        .to_ascii_uppercase();
-    let shift = match unit.as_str() {
-        "K" | "KB" | "KIB" => 0,
-        "M" | "MB" | "MIB" => 10,
-        "G" | "GB" | "GIB" => 20,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
-}
-
-fn warn_of_two_sizes(wins: Option<(u64, Span)>, loses: Option<(u64, Span)>, report: &mut Report) {
-    let (Some((counts, here)), Some((other, there))) = (wins, loses) else {
-        return;
-    };
-    if counts != other {
-        let fact = format!("two sizes of the RAM disk: {counts} kB and {other} kB");
-        let found = warning(code::DUPLICATE_RAMDISK_SIZE, here, fact, "this one counts");
-        report.add(found.and(there, "this one does not"));
-    }
-}
-
 fn check_size(plan: &Plan, node: &Node, size: Option<(u64, Span)>, report: &mut Report) {
-    let (Some((kib, span)), Some(disk)) = (size, &plan.disk.size) else {
+    let Some((kib, span)) = size else { return };
+    if kib < LEAST_KIB {
+        let fact = format!("a RAM disk of {kib} kB holds no system");
+        let label = format!("expected kB: {kib} MiB are {}", kib * 1024);
+        report.add(error(code::BAD_RAMDISK_SIZE, span, fact, label));
         return;
-    };
+    }
+    let Some(disk) = &plan.disk.size else { return };
     let needed = disk.bytes().div_ceil(1024);
     if disk.additive || needed <= kib {
         return;

@@ -4,7 +4,7 @@ use manifest::{Plan, Repository};
 
 use super::Resolution;
 use crate::check::check_one;
-use crate::choice::RepoOption;
+use crate::choice::{Choice, RepoOption};
 use crate::code;
 use crate::diagnostic::{Diagnostic, Report, error, nearest, quoted};
 use crate::files::{FileError, relative};
@@ -35,21 +35,24 @@ const SCHEMES: &[&str] = &[
 ];
 
 pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report: &mut Report) {
-    let mut nodes: Vec<Node> = image
-        .all("repository")
-        .filter(|n| r.conditions.hold(n) && !r.choice.ignore_repos)
-        .cloned()
-        .collect();
-    if r.choice.ignore_repos {
-        let count = image
-            .all("repository")
-            .filter(|n| r.conditions.hold(n))
-            .count();
-        r.apply(
-            "--ignore-repos".to_owned(),
-            Some(format!("{count} repositories")),
-            report,
-        );
+    let in_force = image.all("repository").filter(|n| r.conditions.hold(n));
+    let (mut nodes, forgotten): (Vec<Node>, Vec<Node>) =
+        in_force.cloned().partition(|n| !is_ignored(n, r.choice));
+    for (option, given) in [
+        ("--ignore-repos", r.choice.ignore_repos),
+        (
+            "--ignore-repos-used-for-build",
+            r.choice.ignore_repos_used_for_build,
+        ),
+    ] {
+        if given {
+            let uris = forgotten
+                .iter()
+                .filter_map(|n| n.child("source")?.value("path"));
+            let replaced = uris.collect::<Vec<_>>().join(" ");
+            let span = r.apply(option.to_owned(), Some(replaced), report);
+            r.origin("/repositories", span);
+        }
     }
     if let Some(text) = &r.choice.set_repo {
         set_first(&mut nodes, text, r, report);
@@ -70,6 +73,11 @@ pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report
         let help = "add <repository><source path=\"obsrepositories:/\"/></repository> for the build host's own sources, or use --set-repo URI";
         report.add(error(code::NO_REPOSITORY, image.span, fact, label).help(help));
     }
+}
+
+/// Whether an option makes a repository of the description count no more.
+fn is_ignored(node: &Node, choice: &Choice) -> bool {
+    choice.ignore_repos || (choice.ignore_repos_used_for_build && !node.is_true("imageonly"))
 }
 
 fn read_option(

@@ -4,7 +4,7 @@ use manifest::{Plan, User};
 
 use super::Resolution;
 use crate::code;
-use crate::diagnostic::{Report, quoted, warning};
+use crate::diagnostic::{Report, error, quoted, warning};
 use crate::node::Node;
 use crate::password;
 
@@ -35,6 +35,26 @@ fn add(plan: &mut Plan, name: &str, node: &Node, r: &mut Resolution<'_>, report:
         shell: own("shell"),
         realname: own("realname"),
     };
+    let taken = plan
+        .users
+        .iter()
+        .position(|u| u.id.is_some() && u.id == user.id);
+    if let (Some(index), Some(id)) = (taken, user.id) {
+        let fact = format!(
+            "the id {id} is taken by {}",
+            quoted(&plan.users[index].name)
+        );
+        let mut found = error(
+            code::DUPLICATE_ID,
+            node.value_span("id"),
+            fact,
+            "expected another",
+        );
+        if let Some(first) = r.origins.get(&format!("/users/{index}")) {
+            found = found.and(*first, "this one has it");
+        }
+        report.add(found);
+    }
     r.origin(
         format!("/users/{}", plan.users.len()),
         node.value_span("name"),
