@@ -97,6 +97,13 @@ pub fn plan(plan: &Plan) {
         ),
         line("kernel", &plan.kernelcmdline),
     ];
+    lines.push(contents(plan));
+    let _ = write!(std::io::stderr().lock(), "{}", lines.concat());
+}
+
+/// What comes into the system.
+fn contents(plan: &Plan) -> String {
+    let mut lines = Vec::new();
     for repository in &plan.repositories {
         let release = repository.distribution.as_deref().unwrap_or("");
         lines.push(line(
@@ -128,7 +135,7 @@ pub fn plan(plan: &Plan) {
             .map_or(String::new(), |old| format!(" instead of {old}"));
         lines.push(line("option", &format!("{}{replaced}", change.option)));
     }
-    let _ = write!(std::io::stderr().lock(), "{}", lines.concat());
+    lines.concat()
 }
 
 /// A named line; nothing where there is nothing to say.

@@ -160,32 +160,10 @@ fn included(
     files: &dyn Files,
     report: &mut Report,
 ) -> Option<Vec<Node>> {
-    let refuse = |fact: String, label: &str| error(code::BAD_INCLUDE, span, fact, label);
-    let name = match relative(from) {
-        Ok(name) => name,
-        Err(_) => {
-            let fact = format!("{} leads outside the description", quoted(from));
-            report.add(
-                refuse(fact, "expected a relative path, or this://./FILE")
-                    .help("copy the file into the description"),
-            );
-            return None;
-        }
-    };
-    if seen.contains(&name) || seen.len() > MAX_INCLUDES {
-        let fact = if seen.contains(&name) {
-            format!("{name} is included already")
-        } else {
-            format!("more than {MAX_INCLUDES} files are included")
-        };
-        report.add(refuse(fact, "expected each file once"));
-        return None;
-    }
-    let bytes = match files.read(&name) {
-        Ok(bytes) => bytes,
-        Err(wrong) => {
-            let fact = format!("{name}: {}", words(&wrong));
-            report.add(refuse(fact, "expected a file of the description"));
+    let (name, bytes) = match included_file(from, seen, files) {
+        Ok(found) => found,
+        Err((fact, label)) => {
+            report.add(error(code::BAD_INCLUDE, span, fact, label));
             return None;
         }
     };
@@ -194,25 +172,47 @@ fn included(
     if !is_image(&root, report) {
         return None;
     }
-    for nested in root.all("include") {
+    let (nested, children): (Vec<Node>, Vec<Node>) =
+        root.children.into_iter().partition(|c| c.name == "include");
+    for nested in nested {
         let fact = "an included file includes another";
-        report.add(
-            error(
-                code::BAD_INCLUDE,
-                nested.span,
-                fact,
-                "expected the elements themselves",
-            )
-            .and(span, "included from here")
-            .help("KIWI follows one level only; move this include into the main description"),
-        );
+        let label = "expected the elements themselves";
+        let help = "KIWI follows one level only; move this include into the main description";
+        let found = error(code::BAD_INCLUDE, nested.span, fact, label);
+        report.add(found.and(span, "included from here").help(help));
     }
-    Some(
-        root.children
-            .into_iter()
-            .filter(|c| c.name != "include")
-            .collect(),
-    )
+    Some(children)
+}
+
+/// Name and bytes of the file that is meant, or fact and expectation.
+fn included_file(
+    from: &str,
+    seen: &[String],
+    files: &dyn Files,
+) -> Result<(String, Vec<u8>), (String, &'static str)> {
+    let outside = |_| {
+        let fact = format!("{} leads outside the description", quoted(from));
+        let label =
+            "expected a relative path, or this://./FILE: copy the file into the description";
+        (fact, label)
+    };
+    let name = relative(from).map_err(outside)?;
+    if seen.contains(&name) {
+        return Err((
+            format!("{name} is included already"),
+            "expected each file once",
+        ));
+    }
+    if seen.len() > MAX_INCLUDES {
+        let fact = format!("more than {MAX_INCLUDES} files are included");
+        return Err((fact, "expected fewer"));
+    }
+    let unreadable = |wrong| {
+        let fact = format!("{name}: {}", words(&wrong));
+        (fact, "expected a file of the description")
+    };
+    let bytes = files.read(&name).map_err(unreadable)?;
+    Ok((name, bytes))
 }
 
 /// What a file error means.

@@ -20,6 +20,7 @@ mod document;
 mod files;
 mod fix;
 mod kernel_line;
+mod malformed;
 mod node;
 mod password;
 mod render;

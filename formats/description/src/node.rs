@@ -5,13 +5,14 @@
 
 use crate::code;
 use crate::diagnostic::{Report, error, error_nowhere};
+use crate::malformed::malformed;
 use crate::source::Span;
 use crate::table::Element;
 
 /// Largest file in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 /// Largest number of nodes in one file.
-const MAX_NODES: u32 = 50_000;
+pub(crate) const MAX_NODES: u32 = 50_000;
 /// Most bytes that entities may expand to, by the worst that a document of its shape can do.
 const MAX_EXPANSION: usize = 64 << 20;
 /// References that roxmltree follows inside one reference.
@@ -121,6 +122,12 @@ pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
         return None;
     }
     let source = report.sources.add(name, String::from_utf8_lossy(bytes));
+    is_text(name, bytes, source, report)?;
+    parse_text(name, source, report)
+}
+
+/// Whether the bytes are UTF-8.
+fn is_text(name: &str, bytes: &[u8], source: u32, report: &mut Report) -> Option<()> {
     if let Err(wrong) = std::str::from_utf8(bytes) {
         let at = wrong.valid_up_to() as u32;
         let span = Span {
@@ -136,6 +143,10 @@ pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
         );
         return None;
     }
+    Some(())
+}
+
+fn parse_text(name: &str, source: u32, report: &mut Report) -> Option<Node> {
     let whole = Span {
         source,
         start: 0,
@@ -162,7 +173,8 @@ pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
     match roxmltree::Document::parse_with_options(&text, options) {
         Ok(document) => convert(document.root_element(), source, 0, report),
         Err(wrong) => {
-            report.add(malformed(name, whole, &text, &wrong, report));
+            let found = malformed(name, whole, &wrong, report);
+            report.add(found);
             None
         }
     }
@@ -181,99 +193,6 @@ fn expansion_fits(text: &str) -> bool {
         .saturating_mul(references)
         .saturating_mul(REFERENCES_PER_REFERENCE)
         <= MAX_EXPANSION
-}
-
-fn malformed(
-    name: &str,
-    whole: Span,
-    text: &str,
-    wrong: &roxmltree::Error,
-    report: &Report,
-) -> crate::diagnostic::Diagnostic {
-    use roxmltree::Error as E;
-    let at_end = matches!(
-        wrong,
-        E::NoRootNode | E::UnclosedRootNode | E::UnexpectedEndOfStream
-    );
-    let position = wrong.pos();
-    let start = match report.sources.get(whole) {
-        Some(_) if at_end => text.trim_end().len() as u32,
-        Some(source) => source.byte_at(position.row, position.col),
-        None => 0,
-    };
-    let span = Span {
-        start,
-        end: start,
-        ..whole
-    };
-    let (code, fact, label) = match wrong {
-        E::UnexpectedCloseTag(expected, actual, _) => (
-            code::MALFORMED,
-            format!("</{actual}> closes <{expected}>"),
-            format!("expected </{expected}>"),
-        ),
-        E::UnclosedRootNode | E::UnexpectedEndOfStream => (
-            code::MALFORMED,
-            format!("{name} ends in the middle of an element"),
-            "expected the closing tags".to_owned(),
-        ),
-        E::NoRootNode => (
-            code::MALFORMED,
-            format!("{name} holds no XML element"),
-            "expected <image …>".to_owned(),
-        ),
-        E::NodesLimitReached | E::AttributesLimitReached | E::NamespacesLimitReached => (
-            code::LIMIT,
-            format!("{name} has more nodes than any description needs"),
-            format!("the limit is {MAX_NODES}"),
-        ),
-        E::EntityReferenceLoop(_) => (
-            code::LIMIT,
-            "entities expand without end".to_owned(),
-            "expected fewer references".to_owned(),
-        ),
-        E::DuplicatedAttribute(attribute, _) => (
-            code::MALFORMED,
-            format!("the attribute {attribute} stands twice in one tag"),
-            "expected one".to_owned(),
-        ),
-        E::UnknownEntityReference(entity, _) => (
-            code::MALFORMED,
-            format!("the entity &{entity}; is not declared"),
-            "write &amp; where a bare & is meant".to_owned(),
-        ),
-        E::MalformedEntityReference(_) => (
-            code::MALFORMED,
-            "a bare & is no XML".to_owned(),
-            "expected &amp;".to_owned(),
-        ),
-        E::InvalidComment(_) => (
-            code::MALFORMED,
-            "a comment holds -- or does not end".to_owned(),
-            "expected <!-- text --> without -- in the text".to_owned(),
-        ),
-        E::InvalidAttributeValue(_) => (
-            code::MALFORMED,
-            "an attribute's value holds <".to_owned(),
-            "expected &lt;, or the closing quote before it".to_owned(),
-        ),
-        E::UnknownNamespace(prefix, _) => (
-            code::MALFORMED,
-            format!("the namespace prefix {prefix}: is not declared"),
-            format!("expected xmlns:{prefix}=\"…\" here or further out"),
-        ),
-        other => (code::MALFORMED, parser_words(other), "here".to_owned()),
-    };
-    error(code, span, fact, label)
-}
-
-/// The parser's own sentence without its position, which is shown apart.
-fn parser_words(wrong: &roxmltree::Error) -> String {
-    let text = wrong.to_string();
-    let text = text
-        .rsplit_once(" at ")
-        .map_or(text.as_str(), |parts| parts.0);
-    format!("not well-formed: {text}")
 }
 
 fn convert(

@@ -34,18 +34,7 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     if !(line.asks || line.size.is_some() || element.is_some() || ram_target) {
         return;
     }
-    if let Some((device, span)) = target.as_ref().filter(|t| !is_ram(&t.0)) {
-        let fact = format!(
-            "the image is deployed to {}, but it asks for a RAM disk",
-            quoted(device)
-        );
-        report.add(error(
-            code::CONTRADICTION,
-            *span,
-            fact,
-            "expected /dev/ram1",
-        ));
-    }
+    check_target(target.as_ref(), report);
     let size = line.size.or(size_element);
     warn_of_two_sizes(line.size, size_element, report);
     let device = target.map_or(DEVICE.to_owned(), |t| t.0);
@@ -64,15 +53,14 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     plan.oem.unattended_id = Some(device);
     check_size(plan, node, size, report);
     check_medium(plan, node, report);
-    if plan.image_type.installboot.as_deref() == Some("harddisk") {
-        let span = node.value_span("installboot");
-        let fact = "the boot menu would choose the hard disk, not the RAM disk";
-        report.add(warning(
-            code::BOOTS_ELSEWHERE,
-            span,
-            fact,
-            "expected install",
-        ));
+}
+
+fn check_target(target: Option<&(String, Span)>, report: &mut Report) {
+    if let Some((device, span)) = target.filter(|t| !is_ram(&t.0)) {
+        let thing = quoted(device);
+        let fact = format!("the image is deployed to {thing}, but it asks for a RAM disk");
+        let label = "expected /dev/ram1";
+        report.add(error(code::CONTRADICTION, *span, fact, label));
     }
 }
 
@@ -122,6 +110,12 @@ fn check_size(plan: &Plan, node: &Node, size: Option<(u64, Span)>, report: &mut 
 }
 
 fn check_medium(plan: &Plan, node: &Node, report: &mut Report) {
+    if plan.image_type.installboot.as_deref() == Some("harddisk") {
+        let span = node.value_span("installboot");
+        let fact = "the boot menu would choose the hard disk, not the RAM disk";
+        let label = "expected install";
+        report.add(warning(code::BOOTS_ELSEWHERE, span, fact, label));
+    }
     if report.has_errors() {
         return;
     }

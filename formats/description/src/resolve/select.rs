@@ -2,7 +2,7 @@
 
 use crate::choice::Choice;
 use crate::code;
-use crate::diagnostic::{Report, error, nearest, quoted, warning};
+use crate::diagnostic::{Diagnostic, Report, error, nearest, quoted, warning};
 use crate::node::Node;
 use crate::source::Span;
 
@@ -76,34 +76,14 @@ fn require<'a>(
     report: &mut Report,
 ) {
     let Some(profile) = declared.iter().find(|p| p.value("name") == Some(name)) else {
-        let fact = format!(
-            "no profile {} is declared for {}",
-            quoted(name),
-            conditions.machine
-        );
-        let names: Vec<&str> = declared.iter().filter_map(|p| p.value("name")).collect();
-        report.add(error(
-            code::UNKNOWN_PROFILE,
-            span,
-            fact,
-            known_profiles(name, &names),
-        ));
+        report.add(unknown(name, span, declared, &conditions.machine));
         return;
     };
-    if way.contains(&name) {
-        let fact = format!(
-            "profile {name} requires itself: {} → {name}",
-            way.join(" → ")
-        );
-        report.add(error(code::PROFILE_CYCLE, span, fact, "expected no circle"));
+    if let Some(found) = too_far(name, span, way) {
+        report.add(found);
         return;
     }
     if conditions.profiles.iter().any(|p| p.0 == name) {
-        return;
-    }
-    if way.len() >= LONGEST_CHAIN {
-        let fact = format!("more than {LONGEST_CHAIN} profiles require each other in a row");
-        report.add(error(code::LIMIT, span, fact, "one too many"));
         return;
     }
     conditions.profiles.push((name.to_owned(), span));
@@ -124,6 +104,32 @@ fn require<'a>(
         }
     }
     way.pop();
+}
+
+fn unknown(name: &str, span: Span, declared: &[&Node], machine: &str) -> Diagnostic {
+    let fact = format!("no profile {} is declared for {machine}", quoted(name));
+    let names: Vec<&str> = declared.iter().filter_map(|p| p.value("name")).collect();
+    error(
+        code::UNKNOWN_PROFILE,
+        span,
+        fact,
+        known_profiles(name, &names),
+    )
+}
+
+/// A circle, or a row without end.
+fn too_far(name: &str, span: Span, way: &[&str]) -> Option<Diagnostic> {
+    if way.contains(&name) {
+        let fact = format!(
+            "profile {name} requires itself: {} → {name}",
+            way.join(" → ")
+        );
+        return Some(error(code::PROFILE_CYCLE, span, fact, "expected no circle"));
+    }
+    (way.len() >= LONGEST_CHAIN).then(|| {
+        let fact = format!("more than {LONGEST_CHAIN} profiles require each other in a row");
+        error(code::LIMIT, span, fact, "one too many")
+    })
 }
 
 fn known_profiles(name: &str, known: &[&str]) -> String {

@@ -1,0 +1,105 @@
+//! What is told of XML that is not well-formed, or beyond the parser's limits.
+
+use roxmltree::Error as E;
+
+use crate::code;
+use crate::diagnostic::{Diagnostic, Report, error};
+use crate::node::MAX_NODES;
+use crate::source::Span;
+
+/// The diagnostic for an error of the XML parser.
+pub fn malformed(name: &str, whole: Span, wrong: &E, report: &Report) -> Diagnostic {
+    let at_end = matches!(
+        wrong,
+        E::NoRootNode | E::UnclosedRootNode | E::UnexpectedEndOfStream
+    );
+    let position = wrong.pos();
+    let start = report.sources.get(whole).map_or(0, |source| match at_end {
+        true => source.text.trim_end().len() as u32,
+        false => source.byte_at(position.row, position.col),
+    });
+    let span = Span {
+        start,
+        end: start,
+        ..whole
+    };
+    if let Some((fact, label)) = limit(name, wrong) {
+        return error(code::LIMIT, span, fact, label);
+    }
+    let (fact, label) = structure(name, wrong)
+        .or_else(|| inside_a_tag(wrong))
+        .unwrap_or_else(|| (parser_words(wrong), "here".to_owned()));
+    error(code::MALFORMED, span, fact, label)
+}
+
+fn limit(name: &str, wrong: &E) -> Option<(String, String)> {
+    Some(match wrong {
+        E::NodesLimitReached | E::AttributesLimitReached | E::NamespacesLimitReached => (
+            format!("{name} has more nodes than any description needs"),
+            format!("the limit is {MAX_NODES}"),
+        ),
+        E::EntityReferenceLoop(_) => (
+            "entities expand without end".to_owned(),
+            "expected fewer references".to_owned(),
+        ),
+        _ => return None,
+    })
+}
+
+/// Tags that do not match, text that ends too soon.
+fn structure(name: &str, wrong: &E) -> Option<(String, String)> {
+    Some(match wrong {
+        E::UnexpectedCloseTag(expected, actual, _) => (
+            format!("</{actual}> closes <{expected}>"),
+            format!("expected </{expected}>"),
+        ),
+        E::UnclosedRootNode | E::UnexpectedEndOfStream => (
+            format!("{name} ends in the middle of an element"),
+            "expected the closing tags".to_owned(),
+        ),
+        E::NoRootNode => (
+            format!("{name} holds no XML element"),
+            "expected <image …>".to_owned(),
+        ),
+        _ => return None,
+    })
+}
+
+/// Attributes, references, comments.
+fn inside_a_tag(wrong: &E) -> Option<(String, String)> {
+    Some(match wrong {
+        E::DuplicatedAttribute(attribute, _) => (
+            format!("the attribute {attribute} stands twice in one tag"),
+            "expected one".to_owned(),
+        ),
+        E::UnknownEntityReference(entity, _) => (
+            format!("the entity &{entity}; is not declared"),
+            "write &amp; where a bare & is meant".to_owned(),
+        ),
+        E::MalformedEntityReference(_) => {
+            ("a bare & is no XML".to_owned(), "expected &amp;".to_owned())
+        }
+        E::InvalidComment(_) => (
+            "a comment holds -- or does not end".to_owned(),
+            "expected <!-- text --> without -- in the text".to_owned(),
+        ),
+        E::InvalidAttributeValue(_) => (
+            "an attribute's value holds <".to_owned(),
+            "expected &lt;, or the closing quote before it".to_owned(),
+        ),
+        E::UnknownNamespace(prefix, _) => (
+            format!("the namespace prefix {prefix}: is not declared"),
+            format!("expected xmlns:{prefix}=\"…\" here or further out"),
+        ),
+        _ => return None,
+    })
+}
+
+/// The parser's own sentence without its position, which is shown apart.
+fn parser_words(wrong: &roxmltree::Error) -> String {
+    let text = wrong.to_string();
+    let text = text
+        .rsplit_once(" at ")
+        .map_or(text.as_str(), |parts| parts.0);
+    format!("not well-formed: {text}")
+}
