@@ -4,32 +4,21 @@ use std::fs;
 use std::path::Path;
 
 use manifest::{InstalledPackage, Object, Repository, Rootfs, Section};
-use serde_json::Value;
-use stage::{At, Context, Error, Result, find_program};
+use serde_json::json;
+use stage::{At, Context, Error, Exit, Result, find_program};
 
-use crate::apt::{self, Apt, Chosen, HOST_SOURCES, host};
+use crate::apt::{self, Apt, Chosen};
 use crate::ids::Maps;
 use crate::input::{Input, Options, Place, PlanInput};
 use crate::job::{Image, ImageSource, Job, JobPackage, Outcome};
-use crate::{packages_file, sandbox};
+use crate::{packages_file, sandbox, sources};
 
+/// The version of how packages are chosen. Changelog. 1: the first.
+const RESOLVE_VERSION: u32 = 1;
 /// A tree takes this many times the size of its packages, with room for the initramfs.
 const GROWTH: u64 = 6;
 /// Bytes that even a small tree needs.
 const LEAST: u64 = 400 << 20;
-
-/// What of the host decides about the outcome: its package sources, where the plan asks for them.
-pub fn identity(input: &Input) -> Result<Value> {
-    let asked = input
-        .plan
-        .repositories
-        .iter()
-        .any(|r| r.uri == HOST_SOURCES);
-    match asked {
-        true => Ok(host::identity(&host::files(Path::new("/etc/apt"))?)),
-        false => Ok(Value::Null),
-    }
-}
 
 /// Makes the root tree.
 pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Rootfs> {
@@ -39,8 +28,7 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
     let scratch = cx.store().scratch()?;
     let dir = scratch.path();
     let apt = Apt::set_up(cx, &subdir(dir, "apt")?, architecture, &plan.repositories)?;
-    let chosen = apt::solve(&apt, &plan.packages)?;
-    let debs = cx.part("fetch", || apt::fetch(&apt, &chosen))?;
+    let (chosen, debs) = choose_and_fetch(&apt, &plan)?;
     let job = Job {
         user_namespace: maps.is_some(),
         store: cx.store().root().display().to_string(),
@@ -54,6 +42,33 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
     };
     let outcome = sandbox::run(cx, &job, maps)?;
     section(cx, &chosen, outcome)
+}
+
+/// The packages and their files. What was chosen before stays chosen until the repositories drop it.
+fn choose_and_fetch(apt: &Apt<'_>, plan: &PlanInput) -> Result<(Vec<Chosen>, Vec<Object>)> {
+    let cx = apt.context();
+    let facts = json!({
+        "version": RESOLVE_VERSION,
+        "arch": plan.arch,
+        "bootstrap": plan.packages.bootstrap,
+        "image": plan.packages.image,
+        "repositories": plan.repositories,
+        "sources": sources::current(cx.store(), plan)?,
+    });
+    let mut fresh = false;
+    let chosen = cx.cached("resolve", &facts, || {
+        fresh = true;
+        apt::solve(apt, &plan.packages)
+    })?;
+    match cx.part("fetch", || apt::fetch(apt, &chosen)) {
+        Err(e) if !fresh && e.exit() == Exit::Failed => {
+            cx.warn("a package chosen before cannot be fetched any more, so the repositories are read again")?;
+            let chosen = apt::solve(apt, &plan.packages)?;
+            let debs = cx.part("fetch", || apt::fetch(apt, &chosen))?;
+            Ok((chosen, debs))
+        }
+        debs => Ok((chosen, debs?)),
+    }
 }
 
 /// Finds out what is missing before any work begins.

@@ -11,6 +11,10 @@ pub struct Options {
     #[arg(long)]
     #[serde(skip)]
     pub as_root: bool,
+    /// Read the repositories again, even if nothing else has changed
+    #[arg(long)]
+    #[serde(skip)]
+    pub refresh: bool,
     /// Where the build tree lives while it is made: in RAM if there is enough, or always on disk
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     #[serde(skip)]

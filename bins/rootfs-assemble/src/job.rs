@@ -98,8 +98,8 @@ pub enum Message {
         /// Wall time.
         milliseconds: u64,
     },
-    /// A program ran inside.
-    Command(Box<stage::Event>),
+    /// A fact for the journal.
+    Event(Box<stage::Event>),
     /// The tree is made.
     Done(Box<Outcome>),
     /// It is not.

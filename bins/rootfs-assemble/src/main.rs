@@ -25,6 +25,7 @@ mod job;
 mod packages_file;
 mod parallel;
 mod sandbox;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         "Install packages, overlay and settings into a root tree",
     )
     .tools(|_: &input::Options| apt_tools())
-    .identity(|_, input| assemble::identity(input));
+    .identity(sources::identity);
     stage::main(stage, assemble::assemble)
 }
 

@@ -36,7 +36,7 @@ pub fn run(cx: &Context, job: &Job, maps: Option<Maps>) -> Result<Outcome> {
             Message::Part { name, milliseconds } => {
                 cx.part_finished(&name, Duration::from_millis(milliseconds))?;
             }
-            Message::Command(event) => cx.journal(*event)?,
+            Message::Event(event) => cx.journal(*event)?,
             Message::Done(outcome) => return Ok(*outcome),
             Message::Failed {
                 code,

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 
 use manifest::Packages;
+use serde::{Deserialize, Serialize};
 use stage::{Error, Result};
 
 use super::{Apt, explain};
 
 /// A package that will be installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// Its name.
     pub name: String,
@@ -42,7 +43,7 @@ pub fn solve(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<Chosen>> {
         check_name(apt, packages, &package.name)?;
     }
     apt.cx.part("metadata", || update(apt))?;
-    apt.cx.part("resolve", || choose(apt, packages))
+    apt.cx.part("solve", || choose(apt, packages))
 }
 
 fn update(apt: &Apt<'_>) -> Result<()> {

@@ -26,15 +26,41 @@ const IGNORED: [&str; 4] = [
     "security.SMACK64",
 ];
 
+/// Nanoseconds within which two changes of a file may bear the same time.
+const TICK: i128 = 100_000_000;
+
 /// What was captured.
+#[derive(Default)]
 pub struct Captured {
     /// The listing.
     pub tree: Tree,
     /// Sum of file sizes, hard links counted once.
     pub bytes: u64,
+    /// Files as they were then, so that the next capture reads only what has changed.
+    seen: HashMap<Stamp, Object>,
+}
+
+/// What changes when a file's content does: device, inode, length, time of the last change in nanoseconds.
+type Stamp = (u64, u64, u64, i128);
+
+fn stamp(meta: &Metadata) -> Stamp {
+    let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+    (meta.dev(), meta.ino(), meta.len(), changed)
 }
 
 impl Captured {
+    fn add(&mut self, entry: Entry, meta: &Metadata, begin: i128) {
+        if let Kind::File(object) = &entry.kind {
+            self.bytes += object.size;
+            let stamp = stamp(meta);
+            // A file that changed just before might change again without another time.
+            if stamp.3 + TICK < begin {
+                self.seen.insert(stamp, *object);
+            }
+        }
+        self.tree.insert(entry);
+    }
+
     /// The object of the file at `path`.
     pub fn object(&self, path: &str) -> Option<Object> {
         match self.tree.get(path)?.kind {
@@ -44,35 +70,38 @@ impl Captured {
     }
 }
 
-/// Captures the tree below `root`. Times after `epoch` become `epoch`.
+/// Captures the tree below `root`. Times after `epoch` become `epoch`. `before` is an earlier capture of it.
 ///
 /// # Errors
 /// Exit code 1 with the path.
-pub fn capture(store: &Store, root: &Path, epoch: u64) -> Result<Captured> {
+pub fn capture(store: &Store, root: &Path, epoch: u64, before: &Captured) -> Result<Captured> {
+    let begin = now();
     let mut paths = vec![(PathBuf::new(), fs::symlink_metadata(root).at(root)?)];
     walk(root, Path::new(""), &mut paths)?;
     paths.sort_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
     let links = first_names(&paths);
     let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
-    let entries = parallel::map(&paths, |(path, meta)| {
-        let kind = match links.get(path.as_path()) {
-            Some(first) => Some(Kind::Hardlink(encode(first))),
-            None => kind_of(store, &root.join(path), meta)?,
+    let found = parallel::map(&paths, |(path, meta)| {
+        let kind = match (links.get(path.as_path()), before.seen.get(&stamp(meta))) {
+            (Some(first), _) => Some(Kind::Hardlink(encode(first))),
+            (None, Some(object)) if meta.is_file() => Some(Kind::File(*object)),
+            _ => kind_of(store, &root.join(path), meta)?,
         };
         kind.map(|kind| entry(root, path, meta, kind, epoch))
             .transpose()
     })?;
-    let mut captured = Captured {
-        tree: Tree::default(),
-        bytes: 0,
-    };
-    for entry in entries.into_iter().flatten() {
-        if let Kind::File(object) = &entry.kind {
-            captured.bytes += object.size;
+    let mut captured = Captured::default();
+    for (entry, (_, meta)) in found.into_iter().zip(&paths) {
+        if let Some(entry) = entry {
+            captured.add(entry, meta, begin);
         }
-        captured.tree.insert(entry);
     }
     Ok(captured)
+}
+
+fn now() -> i128 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
 fn walk(root: &Path, dir: &Path, paths: &mut Vec<(PathBuf, Metadata)>) -> Result<()> {
@@ -234,7 +263,7 @@ mod tests {
         fs::write(root.join("b/small"), b"x").unwrap();
         fs::hard_link(root.join("b/file"), root.join("a-name")).unwrap();
         symlink("/b", root.join("link")).unwrap();
-        let captured = capture(&store, &root, 1000).unwrap();
+        let captured = capture(&store, &root, 1000, &Captured::default()).unwrap();
         let kind = |path: &str| captured.tree.get(path).unwrap().kind.clone();
         assert_eq!(captured.bytes, (3 << 20) + 1);
         assert_eq!(kind("b/file"), Kind::Hardlink("a-name".into()));
@@ -244,5 +273,23 @@ mod tests {
         assert_eq!(store.get(&object).unwrap(), vec![7; 3 << 20]);
         assert!(captured.tree.iter().all(|e| e.mtime <= 1000));
         assert_eq!(captured.tree.len(), 6);
+    }
+
+    #[test]
+    fn a_second_capture_sees_what_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        for name in ["same", "changed"] {
+            fs::write(root.join(name), b"one").unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let first = capture(&store, &root, 1000, &Captured::default()).unwrap();
+        assert_eq!(first.seen.len(), 2);
+        fs::write(root.join("changed"), b"two").unwrap();
+        let second = capture(&store, &root, 1000, &first).unwrap();
+        assert_eq!(second.object("same"), first.object("same"));
+        assert_eq!(second.object("changed"), Some(Object::of(b"two")));
     }
 }

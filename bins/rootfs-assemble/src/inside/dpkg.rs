@@ -43,7 +43,8 @@ impl Known<'_> {
     }
 }
 
-/// Installs the packages of the job into the empty tree. Gives the time of their newest file.
+/// Installs the packages of the job into the empty tree. Gives the image's time stamp: what the environment
+/// said, or the time of their newest file.
 ///
 /// # Errors
 /// Exit code 1 with the package, and what its script said.
@@ -61,7 +62,7 @@ pub fn install(store: &Store, job: &Job) -> Result<u64> {
         .map(|k| (k.job.name.clone(), job.architecture.clone()))
         .collect();
     database::write_automatic(&automatic)?;
-    Ok(unpacker.newest())
+    Ok(epoch)
 }
 
 fn read_controls<'a>(store: &Store, packages: &'a [JobPackage]) -> Result<Vec<Known<'a>>> {

@@ -150,7 +150,7 @@ fn tell(path: &str, args: &[&str], status: ExitStatus, begin: Instant, log: Opti
         room -= w.len().min(room);
         room > 0
     });
-    say(&Message::Command(Box::new(Event::CommandRun {
+    say(&Message::Event(Box::new(Event::CommandRun {
         stage: "rootfs-assemble".to_owned(),
         command: words.map(str::to_owned).collect(),
         program: Digest::of(&fs::read(path).unwrap_or_default()),

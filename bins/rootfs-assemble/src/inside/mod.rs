@@ -4,6 +4,7 @@
 //! the store lies at [`mounts::STORE`], out of sight of the programs that run in the tree.
 
 mod accounts;
+mod base;
 mod capture;
 mod database;
 mod dpkg;
@@ -25,6 +26,7 @@ use std::time::Instant;
 
 use stage::{Error, Result};
 use store::Store;
+use store::tree::Tree;
 use sys::namespace::{Power, enter};
 
 use crate::job::{Job, Message, Outcome};
@@ -122,32 +124,45 @@ fn warn(text: impl Into<String>) {
 /// From an empty directory to a tree in the store.
 fn work(job: &Job) -> Result<Outcome> {
     let store = Store::open(mounts::STORE.as_ref())?;
-    let newest = dpkg::install(&store, job)?;
-    let epoch = job.image.source_date_epoch.unwrap_or(newest);
-    let guest = guest::Guest::new(&store, epoch);
-    if let Some(overlay) = &job.image.overlay {
-        part("overlay", || overlay::lay(&store, overlay))?;
+    let mut base = base::prepare(&store, job)?;
+    let guest = guest::Guest::new(&store, base.epoch);
+    if let Some(object) = &job.image.overlay {
+        let tree = Tree::read(&store, object)?;
+        part("overlay", || overlay::lay(&store, &tree))?;
     }
     part("settings", || settings::apply(&guest, &store, &job.image))?;
     scripts::run(&guest, job)?;
-    let kernel = kernel::find()?;
-    let initramfs = initramfs::make(&guest, &kernel)?;
-    sys::namespace::kill_all_others()
-        .map_err(|e| Error::failed(format!("programs left running in the tree: {e}")))?;
+    quiet()?;
     let installed = database::installed()?;
-    part("tidy", || tidy::tidy(epoch))?;
-    mounts::show_tree()?;
-    let captured = part("capture", || {
-        capture::capture(&store, mounts::TREE.as_ref(), epoch)
+    part("tidy", || tidy::tidy(base.epoch))?;
+    let root = mounts::TREE.as_ref();
+    let seen = part("capture", || {
+        capture::capture(&store, root, base.epoch, &base.captured)
     })?;
-    let kernel = kernel.describe(&captured.tree)?;
+    let kernel = kernel::find()?;
+    let initramfs = initramfs::make(&guest, &kernel, &seen.tree)?;
+    quiet()?;
+    tidy::empty_temporary()?;
+    let captured = part("capture again", || {
+        capture::capture(&store, root, base.epoch, &seen)
+    })?;
+    base.recorded()?;
+    if job.ram.is_none() {
+        mounts::clear_tree()?;
+    }
     Ok(Outcome {
         tree: captured.tree.write(&store)?,
         bytes: captured.bytes,
         entries: captured.tree.len() as u64,
         initramfs: initramfs.and_then(|path| captured.object(&path)),
-        kernel,
-        source_date_epoch: epoch,
+        kernel: kernel.describe(&captured.tree)?,
+        source_date_epoch: base.epoch,
         installed,
     })
+}
+
+/// Ends what programs of the tree have left running.
+fn quiet() -> Result<()> {
+    sys::namespace::kill_all_others()
+        .map_err(|e| Error::failed(format!("programs left running in the tree: {e}")))
 }

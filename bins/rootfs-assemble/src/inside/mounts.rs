@@ -38,7 +38,8 @@ pub fn build(job: &Job) -> std::result::Result<(), (&'static str, io::Error)> {
     sys::mount::proc(&root.join("proc")).map_err(step("proc"))?;
     devices(&root.join("dev")).map_err(step("dev"))?;
     runtime(&root.join("run"), job).map_err(step("run"))?;
-    sys::mount::pivot(root).map_err(step("pivot_root"))
+    sys::mount::pivot(root).map_err(step("pivot_root"))?;
+    sys::mount::bind(Path::new("/"), Path::new(TREE)).map_err(step("bind"))
 }
 
 fn directories(root: &Path) -> io::Result<()> {
@@ -78,9 +79,26 @@ fn runtime(run: &Path, job: &Job) -> io::Result<()> {
     sys::mount::bind(Path::new(&job.store), &inside(STORE))
 }
 
-/// Shows the tree without its mounts at [`TREE`].
-pub fn show_tree() -> Result<()> {
-    sys::mount::bind(Path::new("/"), Path::new(TREE)).at(Path::new(TREE))
+/// Removes the tree from the disk: outside, its files of other owners are out of the user's reach.
+///
+/// # Errors
+/// Exit code 1 with the path.
+pub fn clear_tree() -> Result<()> {
+    let tree = Path::new(TREE);
+    for entry in fs::read_dir(tree).at(tree)? {
+        let path = entry.at(tree)?.path();
+        let is_dir = fs::symlink_metadata(&path).at(&path)?.is_dir();
+        let mounted = path
+            .strip_prefix(tree)
+            .is_ok_and(|p| is_mounted(&Path::new("/").join(p)));
+        match (is_dir, mounted) {
+            // What is mounted on keeps its own, empty directory.
+            (true, true) => {}
+            (true, false) => fs::remove_dir_all(&path).at(&path)?,
+            (false, _) => fs::remove_file(&path).at(&path)?,
+        }
+    }
+    Ok(())
 }
 
 /// Whether something is mounted at `path`, so that the directory below it is out of reach.

@@ -1,7 +1,7 @@
-//! Laying a tree of the store over the build tree.
+//! Laying a tree of the store into the build tree: the overlay over packages, or a base tree into nothing.
 //!
-//! Directories that are there stay, with the overlay's owner and mode; a link to a directory is followed,
-//! so that `lib/x` lands in `/usr/lib/x`. Everything else is replaced.
+//! Directories that are there stay, with the new owner and mode; a link to a directory is followed, so that
+//! `lib/x` lands in `/usr/lib/x`. Everything else is replaced.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,37 +9,56 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use manifest::Object;
 use stage::{Error, Result};
 use store::Store;
 use store::tree::{Entry, Kind, Tree, decode_path};
 
 use super::files::{self, Meta};
-use super::warn;
+use super::{mounts, warn};
+use crate::parallel;
 
-/// Lays the tree `object` over the root directory.
+/// Lays `tree` into the root directory.
 ///
 /// # Errors
-/// Exit code 1 with the path, 6 where the tree or a file of it is damaged.
-pub fn lay(store: &Store, object: &Object) -> Result<()> {
-    let tree = Tree::read(store, object)?;
-    // Hard links point at files that may stand behind them.
-    let is_link = |e: &&Entry| matches!(e.kind, Kind::Hardlink(_));
-    let first = tree.iter().filter(|e| !is_link(e));
-    for entry in first.chain(tree.iter().filter(is_link)) {
-        if entry.path.is_empty() {
-            continue;
-        }
+/// Exit code 1 with the path, 6 where a file of the tree is damaged.
+pub fn lay(store: &Store, tree: &Tree) -> Result<()> {
+    let mut passes: [Vec<&Entry>; 3] = Default::default();
+    for entry in tree.iter().filter(|e| !e.path.is_empty()) {
+        // Files need their directories; hard links need their files.
+        let pass = match entry.kind {
+            Kind::File(_) => 1,
+            Kind::Hardlink(_) => 2,
+            _ => 0,
+        };
+        passes[pass].push(entry);
+    }
+    let place = |entry: &&Entry| {
         let path = absolute(&entry.path)?;
-        place(store, entry, &path)?
-            .map_err(|e| Error::failed(format!("overlay: {}: {e}", path.display())))?;
+        place(store, entry, &path)?.map_err(|e| Error::failed(format!("{}: {e}", path.display())))
+    };
+    passes[0].iter().try_for_each(place)?;
+    parallel::map(&passes[1], place)?;
+    passes[2].iter().try_for_each(place)
+}
+
+/// Gives the directories of `tree` their times, when nothing more is put into them.
+///
+/// # Errors
+/// Exit code 1 with the path.
+pub fn set_times(tree: &Tree) -> Result<()> {
+    for entry in tree.iter().filter(|e| e.kind == Kind::Dir) {
+        let path = absolute(&entry.path)?;
+        if !mounts::is_mounted(&path) {
+            files::set_mtime(&path, entry.mtime)
+                .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
+        }
     }
     Ok(())
 }
 
 fn absolute(encoded: &str) -> Result<PathBuf> {
     let bytes = decode_path(encoded)
-        .ok_or_else(|| Error::damaged(format!("overlay: the path {encoded:?} is damaged")))?;
+        .ok_or_else(|| Error::damaged(format!("a tree's path {encoded:?} is damaged")))?;
     Ok(Path::new("/").join(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
@@ -57,7 +76,8 @@ fn place(store: &Store, entry: &Entry, path: &Path) -> Result<io::Result<()>> {
                 .and_then(|()| copy(&mut from, path, meta))
                 .and_then(|()| set_xattrs(path, &entry.xattrs))
         }
-        Kind::Dir => make_dir(path, meta),
+        Kind::Dir if mounts::is_mounted(path) => Ok(()),
+        Kind::Dir => make_dir(path, meta).and_then(|()| set_xattrs(path, &entry.xattrs)),
         Kind::Symlink(target) => {
             let target = decode_path(target).unwrap_or_default();
             let target = Path::new(std::ffi::OsStr::from_bytes(&target));
@@ -75,7 +95,7 @@ fn place(store: &Store, entry: &Entry, path: &Path) -> Result<io::Result<()>> {
         }),
         Kind::Char(..) | Kind::Block(..) | Kind::Fifo => {
             warn(format!(
-                "overlay: {} is left out: no file, directory or link",
+                "{} is left out: no file, directory or link",
                 entry.path
             ));
             Ok(())

@@ -64,6 +64,17 @@ pub fn tidy(epoch: u64) -> Result<()> {
     days(epoch)
 }
 
+/// Empties the directories for temporary files once more.
+///
+/// # Errors
+/// Exit code 1 with the path.
+pub fn empty_temporary() -> Result<()> {
+    for dir in ["/tmp", "/var/tmp"] {
+        empty(Path::new(dir)).at(Path::new(dir))?;
+    }
+    Ok(())
+}
+
 fn empty(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let entry = entry?;

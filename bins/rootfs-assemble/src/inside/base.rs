@@ -1,0 +1,124 @@
+//! The base tree: the packages, configured, before anything of the description is laid over them.
+//!
+//! It depends on the packages alone, so it is kept in the store and laid out again when only the overlay, the
+//! settings or the scripts have changed.
+
+use std::thread::JoinHandle;
+
+use manifest::{Object, StageKey, stage_key};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stage::{Error, Event, Result};
+use store::Store;
+use store::tree::{Kind, Tree};
+
+use super::capture::{Captured, capture};
+use super::{dpkg, mounts, overlay, part, say};
+use crate::job::{Job, Message};
+
+/// The version of how packages are installed. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
+/// The base tree, laid out in the root directory.
+pub struct Base {
+    /// The image's time stamp.
+    pub epoch: u64,
+    /// What it consists of.
+    pub captured: Captured,
+    recording: Option<JoinHandle<Result<()>>>,
+}
+
+/// What the store keeps.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    tree: Object,
+    epoch: u64,
+}
+
+/// Lays the base tree out: from the store, or by installing the packages.
+///
+/// # Errors
+/// Exit code 1 with the package or the path.
+pub fn prepare(store: &Store, job: &Job) -> Result<Base> {
+    let key = key(job)?;
+    if let Some((tree, epoch)) = kept(store, &key)? {
+        say(&Message::Event(Box::new(Event::CacheHit {
+            stage: "rootfs-assemble".to_owned(),
+            key: *key.digest(),
+            part: Some("base tree".to_owned()),
+        })));
+        part("restore", || {
+            overlay::lay(store, &tree)?;
+            overlay::set_times(&tree)
+        })?;
+        return Ok(Base {
+            epoch,
+            captured: Captured::default(),
+            recording: None,
+        });
+    }
+    let epoch = dpkg::install(store, job)?;
+    super::quiet()?;
+    let none = Captured::default();
+    let captured = part("capture base", || {
+        capture(store, mounts::TREE.as_ref(), epoch, &none)
+    })?;
+    let tree = captured.tree.write(store)?;
+    let store = store.clone();
+    // Waiting for the disk takes as long as it takes: meanwhile the work goes on.
+    let recording = std::thread::spawn(move || {
+        store.sync()?;
+        Ok(store.record_action(&key, &json!(Kept { tree, epoch }))?)
+    });
+    Ok(Base {
+        epoch,
+        captured,
+        recording: Some(recording),
+    })
+}
+
+impl Base {
+    /// Waits until the base tree is safely in the store.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn recorded(&mut self) -> Result<()> {
+        match self.recording.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(done)) => done,
+            Some(Err(_)) => Err(Error::failed("a working thread was lost")),
+        }
+    }
+}
+
+fn key(job: &Job) -> Result<StageKey> {
+    let packages: Vec<_> = job
+        .packages
+        .iter()
+        .map(|p| json!([p.deb, p.bootstrap, p.requested]))
+        .collect();
+    let facts = json!({
+        "version": VERSION,
+        "architecture": job.architecture,
+        "packages": packages,
+        "epoch": job.image.source_date_epoch,
+    });
+    Ok(stage_key("rootfs-assemble/base", &facts)?)
+}
+
+/// The base tree of an earlier run, if every object of it is still there.
+fn kept(store: &Store, key: &StageKey) -> Result<Option<(Tree, u64)>> {
+    let value = store.action(key)?;
+    let Some(kept) = value.and_then(|v| serde_json::from_value::<Kept>(v).ok()) else {
+        return Ok(None);
+    };
+    if !store.has(&kept.tree) {
+        return Ok(None);
+    }
+    let tree = Tree::read(store, &kept.tree)?;
+    let here = tree.iter().all(|entry| match &entry.kind {
+        Kind::File(object) => store.has(object),
+        _ => true,
+    });
+    Ok(here.then_some((tree, kept.epoch)))
+}
