@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::{command, root, shared, store, text};
 
+/// How the status of a success begins.
+const SUCCESS: &str = "exit status: 0";
+
 /// What pipeline.sh made of an example.
 #[derive(Debug)]
 pub struct Example {
@@ -59,7 +62,7 @@ pub fn example(name: &str) -> Example {
         }
     };
     assert!(
-        said.starts_with("exit status: 0"),
+        said.starts_with(SUCCESS),
         "pipeline.sh examples/{name}: {said}"
     );
     read(&dir)
@@ -73,7 +76,10 @@ pub(crate) fn pipeline(out: &Path) -> Command {
 }
 
 fn build(name: &str, dir: &Path) -> String {
-    make();
+    let made = make();
+    if !made.starts_with(SUCCESS) {
+        return made;
+    }
     // Left over from another version, files would be judged that this one did not make.
     let _ = std::fs::remove_dir_all(dir);
     let example = root().join("examples").join(name);
@@ -81,15 +87,18 @@ fn build(name: &str, dir: &Path) -> String {
     format!("{}\n{}", output.status, text(&output))
 }
 
-/// The programs in target/release, as pipeline.sh takes them.
-fn make() {
+/// The programs in target/release, as pipeline.sh takes them. RAMFORGE_BUILT says that the caller made them.
+fn make() -> String {
+    if std::env::var_os("RAMFORGE_BUILT").is_some() {
+        return SUCCESS.to_owned();
+    }
     let output = command("make")
         .arg("-C")
         .arg(root())
         .arg("build")
         .output()
         .unwrap();
-    assert!(output.status.success(), "make build:\n{}", text(&output));
+    format!("{}\nmake build:\n{}", output.status, text(&output))
 }
 
 /// One word for this run of the tests: the same in all its processes, another one next time.
