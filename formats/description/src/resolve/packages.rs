@@ -81,7 +81,8 @@ fn add_section(
     r: &mut Resolution<'_>,
     report: &mut Report,
 ) {
-    if section.value("patternType") == Some("plusRecommended") {
+    let installs = matches!(list, "bootstrap" | "image");
+    if installs && section.value("patternType") == Some("plusRecommended") {
         let fact = "recommended packages are not installed";
         let label = "list those that are wanted";
         report.add(warning(
