@@ -1,10 +1,11 @@
 //! Damaged descriptions: cut, flipped, doubled, shuffled. Nothing panics, and whatever is said can be shown.
+//! `RAMFORGE_FUZZ_ROUNDS` and `RAMFORGE_FUZZ_SEED` make it a longer or another run.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 
-use description::{Choice, Report, read, resolve};
+use description::{Choice, Report, mended, read, resolve};
 
 /// A generator good enough to damage text: xorshift64*.
 struct Random(u64);
@@ -114,6 +115,9 @@ fn say_everything(bytes: Vec<u8>) -> usize {
                 .all(|o| o.line > 0 && o.column > 0)
         );
     }
+    for change in mended(&report) {
+        assert_ne!(change.old, change.new);
+    }
     for diagnostic in report.diagnostics() {
         assert!(!report.render(diagnostic, false).is_empty());
         assert!(!report.render(diagnostic, true).is_empty());
@@ -124,9 +128,14 @@ fn say_everything(bytes: Vec<u8>) -> usize {
 #[test]
 fn no_damage_makes_it_panic() {
     let base = include_str!("mistakes/base.kiwi");
-    let mut random = Random(0x5eed_0001);
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|v| v.parse::<usize>().ok())
+    };
+    let mut random = Random(number("RAMFORGE_FUZZ_SEED").unwrap_or(0x5eed_0001) as u64);
+    let rounds = number("RAMFORGE_FUZZ_ROUNDS").unwrap_or(3000);
     let mut plans = 0;
-    let rounds = 3000;
     for _ in 0..rounds {
         plans += say_everything(damage(base, &mut random));
     }
