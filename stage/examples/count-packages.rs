@@ -48,6 +48,7 @@ fn count(cx: &mut Context, _: &Nothing, input: Input) -> Result<Verdict> {
         by: "count-packages 1".to_owned(),
         ok: !packages.is_empty(),
         least_ram_mib: 0,
+        asked_ram_mib: None,
         sentence: format!("{} packages", packages.len()),
         stores: Vec::new(),
         proof: None,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ::journal::Event;
 use clap::{Args, Command};
-use manifest::{Manifest, Plan, Section, StageKey, stage_key, to_canonical};
+use manifest::{Manifest, Object, Plan, Section, StageKey, stage_key, to_canonical};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -213,11 +213,52 @@ where
 {
     let tools = locate(&(stage.tools)(options))?;
     let mut cx = Context::new(stage.name, Manifest::default(), tools)?;
+    let begin = Instant::now();
     // Parsing takes milliseconds, so the description itself is read every time and nothing is cached.
-    let plan = verb(&mut cx, options)?;
+    let plan = verb(&mut cx, options).inspect_err(|error| journal_failure(&cx, error))?;
+    let value = serde_json::to_value(&plan).map_err(|e| Error::failed(e.to_string()))?;
+    let key = stage_key(stage.name, &value)?;
+    let section = cx.store.put(to_canonical(&value)?.as_bytes())?;
+    journal_started(&cx, stage.program, key, section)?;
+    journal_finished(&cx, key, section, begin)?;
     cx.manifest.set(&plan)?;
     write_manifest(&cx.manifest)?;
     Ok(Exit::Done)
+}
+
+fn journal_started(cx: &Context, program: &str, key: StageKey, facts: Object) -> Result<()> {
+    let (stage, version) = (cx.name.to_owned(), program.to_owned());
+    cx.journal(Event::StageStarted {
+        stage,
+        version,
+        key: *key.digest(),
+        facts,
+    })
+}
+
+fn journal_finished(cx: &Context, key: StageKey, section: Object, begin: Instant) -> Result<()> {
+    cx.journal(Event::StageFinished {
+        stage: cx.name.to_owned(),
+        key: *key.digest(),
+        section,
+        milliseconds: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        peak_kib: peak_kib(),
+    })
+}
+
+/// Says in the journal how a stage ended without its section.
+fn journal_failure(cx: &Context, error: &Error) {
+    let stage = cx.name.to_owned();
+    let event = match error.exit() {
+        Exit::Interrupted => Event::Interrupted { stage },
+        exit => Event::StageFailed {
+            stage,
+            code: exit as u8,
+            message: cut(&error.to_string()),
+        },
+    };
+    // The disk may be full: then the message on stderr must do.
+    let _ = cx.journal(event);
 }
 
 /// Gives the section of `key`: from the store, or by `work`. Every way it can end is in the journal.
@@ -229,15 +270,8 @@ fn in_journal<S: Section>(
     work: impl FnOnce(&mut Context) -> Result<S>,
 ) -> Result<S> {
     let begin = Instant::now();
-    let stage = cx.name.to_owned();
     let facts = cx.store.put(to_canonical(facts)?.as_bytes())?;
-    let (version, digest) = (program.to_owned(), *key.digest());
-    cx.journal(Event::StageStarted {
-        stage: stage.clone(),
-        version,
-        key: digest,
-        facts,
-    })?;
+    journal_started(cx, program, key, facts)?;
     last_words(cx);
     let recorded = cx
         .store
@@ -245,9 +279,10 @@ fn in_journal<S: Section>(
         .filter(|v| objects_present(&cx.store, v));
     let section = match recorded.and_then(|v| serde_json::from_value(v).ok()) {
         Some(section) => {
+            let (stage, key) = (cx.name.to_owned(), *key.digest());
             cx.journal(Event::CacheHit {
-                stage: stage.clone(),
-                key: digest,
+                stage,
+                key,
                 part: None,
             })?;
             cx.say("nothing to do, the result is in the store");
@@ -257,15 +292,7 @@ fn in_journal<S: Section>(
     };
     let value = serde_json::to_value(&section).map_err(|e| Error::failed(e.to_string()))?;
     let section_object = cx.store.put(to_canonical(&value)?.as_bytes())?;
-    let milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let peak_kib = peak_kib();
-    cx.journal(Event::StageFinished {
-        stage,
-        key: digest,
-        section: section_object,
-        milliseconds,
-        peak_kib,
-    })?;
+    journal_finished(cx, key, section_object, begin)?;
     Ok(section)
 }
 
@@ -282,19 +309,9 @@ fn work_and_record<S: Section>(
         cx.store.record_action(&key, &value)?;
         Ok(section)
     });
-    let stage = cx.name.to_owned();
     match &done {
         Ok(_) => cx.say(&format!("done in {:.1} s", begin.elapsed().as_secs_f64())),
-        Err(e) if e.exit() == Exit::Interrupted => cx.journal(Event::Interrupted { stage })?,
-        Err(e) => {
-            let (code, message) = (e.exit() as u8, cut(&e.to_string()));
-            // The disk may be full: then the message on stderr must do.
-            let _ = cx.journal(Event::StageFailed {
-                stage,
-                code,
-                message,
-            });
-        }
+        Err(error) => journal_failure(cx, error),
     }
     done
 }
