@@ -1,9 +1,10 @@
 //! The overlay as a tree: archives, then `root/` (or `root.tar.*`), then `PROFILE/`, then single files.
 //!
 //! Owners are root, times 0: neither shall depend on who checked the description out, and when. Modes
-//! are kept, except where they show only the umask of that person: the mode of the overlay directory
-//! itself tells the umask, and a directory below with the very same mode becomes 0755. A file that is
-//! writable for the group for that reason alone loses that bit. Modes that were chosen stay.
+//! are kept, except where they show only the umask of that person, which the mode of the overlay
+//! directory itself tells: what has the mode that this umask gives becomes 0755 or 0644. Under a umask
+//! that hides files from others this is done to files only where nothing has another mode: a mode that
+//! may have been chosen stays.
 //!
 //! *Not taken:* extended attributes, hard links (each name becomes a file), empty `root/` itself.
 
@@ -29,7 +30,7 @@ pub fn add_directory(
     name: &str,
     report: &mut Report,
 ) -> Result<()> {
-    let umask = !mode_of(directory)? & 0o777;
+    let mut entries = Vec::new();
     let walk = WalkDir::new(directory)
         .min_depth(1)
         .follow_links(false)
@@ -57,12 +58,48 @@ pub fn add_directory(
         };
         let mode = match kind {
             Kind::Symlink(_) => 0o777,
-            Kind::Dir => directory_mode(mode_of(found.path())?, umask),
-            _ => file_mode(mode_of(found.path())?, umask),
+            _ => mode_of(found.path())?,
         };
-        tree.insert(entry(path, kind, mode));
+        entries.push(entry(path, kind, mode));
+    }
+    let umask = !mode_of(directory)? & 0o777;
+    if settle(&mut entries, umask) {
+        let text = format!(
+            "{name}/ has the modes of umask {umask:03o} throughout; 0644 and 0755 are taken"
+        );
+        cx.warn(&text)?;
+    }
+    for entry in entries {
+        tree.insert(entry);
     }
     Ok(())
+}
+
+/// Takes the umask of a checkout out of the modes. Says whether files were opened to others by that.
+fn settle(entries: &mut [Entry], umask: u32) -> bool {
+    let by_umask = |e: &Entry| match e.kind {
+        Kind::Dir => e.mode == 0o777 & !umask,
+        Kind::File(_) => e.mode == 0o666 & !umask || e.mode == 0o777 & !umask,
+        _ => true,
+    };
+    let hides = umask & 0o044 != 0;
+    let throughout = entries.iter().all(by_umask);
+    let mut opened = false;
+    for entry in entries.iter_mut().filter(|e| by_umask(e)) {
+        match entry.kind {
+            Kind::Dir => entry.mode = 0o755,
+            Kind::File(_) if throughout || !hides => {
+                opened |= hides;
+                entry.mode = if entry.mode & 0o100 == 0 {
+                    0o644
+                } else {
+                    0o755
+                };
+            }
+            _ => {}
+        }
+    }
+    opened
 }
 
 /// An entry as an overlay has it: root's, at time 0.
@@ -86,33 +123,40 @@ fn mode_of(path: &Path) -> Result<u32> {
         & 0o7777)
 }
 
-fn directory_mode(mode: u32, umask: u32) -> u32 {
-    if mode == 0o777 & !umask { 0o755 } else { mode }
-}
-
-fn file_mode(mode: u32, umask: u32) -> u32 {
-    let by_umask = mode == 0o666 & !umask || mode == 0o777 & !umask;
-    if by_umask { mode & !0o022 } else { mode }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Modes of a directory, a file and a program after settling.
+    fn settled(umask: u32, modes: [u32; 3]) -> ([u32; 3], bool) {
+        let file = || Kind::File(manifest::Object::of(b""));
+        let kinds = [Kind::Dir, file(), file()];
+        let mut entries: Vec<Entry> = kinds
+            .into_iter()
+            .zip(modes)
+            .map(|(kind, mode)| entry(String::new(), kind, mode))
+            .collect();
+        let opened = settle(&mut entries, umask);
+        ([entries[0].mode, entries[1].mode, entries[2].mode], opened)
+    }
+
     #[test]
     fn the_umask_of_a_checkout_does_not_show() {
-        for (umask, dir, file) in [
-            (0o022, 0o755, 0o644),
-            (0o002, 0o775, 0o664),
-            (0o077, 0o700, 0o600),
-        ] {
-            assert_eq!(directory_mode(dir, umask), 0o755);
-            assert!(file_mode(file, umask) & 0o022 == 0);
+        let plain = [0o755, 0o644, 0o755];
+        assert_eq!(settled(0o022, plain), (plain, false));
+        assert_eq!(settled(0o002, [0o775, 0o664, 0o775]), (plain, false));
+        assert_eq!(settled(0o077, [0o700, 0o600, 0o700]), (plain, true));
+    }
+
+    #[test]
+    fn chosen_modes_stay() {
+        for modes in [[0o700, 0o600, 0o4755], [0o1777, 0o440, 0o755]] {
+            assert_eq!(settled(0o022, modes), (modes, false));
         }
-        assert_eq!(directory_mode(0o700, 0o022), 0o700);
-        assert_eq!(directory_mode(0o1777, 0o022), 0o1777);
-        assert_eq!(file_mode(0o600, 0o022), 0o600);
-        assert_eq!(file_mode(0o440, 0o002), 0o440);
-        assert_eq!(file_mode(0o4755, 0o022), 0o4755);
+        // One other mode is enough to show that modes were thought of.
+        assert_eq!(
+            settled(0o077, [0o700, 0o600, 0o755]),
+            ([0o755, 0o600, 0o755], false)
+        );
     }
 }
