@@ -17,6 +17,7 @@ const PACE: Duration = Duration::from_secs(1);
 pub struct Console {
     outputs: Vec<Output>,
     log: Option<Mutex<File>>,
+    verbose: bool,
     pace: Mutex<Option<Instant>>,
 }
 
@@ -28,8 +29,9 @@ struct Output {
 }
 
 impl Console {
-    /// Opens every console in /proc/consoles, or /dev/console where that tells none.
-    pub fn open() -> Self {
+    /// Opens every console in /proc/consoles, or /dev/console where that tells none. A `verbose` one
+    /// shows what otherwise is only logged.
+    pub fn open(verbose: bool) -> Self {
         let names = std::fs::read_to_string("/proc/consoles").unwrap_or_default();
         let mut outputs: Vec<Output> = console_names(&names)
             .filter_map(|name| Output::open(&format!("/dev/{name}"), is_screen(name)))
@@ -41,21 +43,33 @@ impl Console {
         Self {
             outputs,
             log: log.map(Mutex::new),
+            verbose,
             pace: Mutex::new(None),
         }
     }
 
     /// Says one line.
     pub fn say(&self, line: &str) {
-        for output in &self.outputs {
-            let clear = if output.screen { "\r\x1b[K" } else { "" };
-            output.write(&format!("{clear}ramforge: {line}\r\n"));
-        }
-        self.log(line);
+        self.show(line);
+        self.write_log(line);
     }
 
     /// Writes one line to the kernel's log only, at a level that consoles do not show.
     pub fn log(&self, line: &str) {
+        if self.verbose {
+            self.show(line);
+        }
+        self.write_log(line);
+    }
+
+    fn show(&self, line: &str) {
+        for output in &self.outputs {
+            let clear = if output.screen { "\r\x1b[K" } else { "" };
+            output.write(&format!("{clear}ramforge: {line}\r\n"));
+        }
+    }
+
+    fn write_log(&self, line: &str) {
         if let Some(log) = &self.log {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             // The log is for later; where it cannot be had the consoles have said it.

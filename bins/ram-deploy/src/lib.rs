@@ -12,6 +12,8 @@
 //! The initramfs is trusted, the medium is not: the map counts when its digest is the one in
 //! `deploy.json`, a chunk is written when its BLAKE3 is the one in the map.
 
+#![deny(missing_docs)]
+
 pub mod cmdline;
 pub mod config;
 pub mod console;

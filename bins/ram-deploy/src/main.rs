@@ -14,18 +14,18 @@ use ram_deploy::console::Console;
 use ram_deploy::{Stop, policy, run};
 
 fn main() -> ExitCode {
-    let console = Console::open();
     // A panic aborts; no console may stay silent about it.
     std::panic::set_hook(Box::new(|info| {
         let fact = format!("ram-deploy met a fault of its own: {info}");
         let stop = Stop::new(fact, "report it with this line");
-        policy::stop(&stop, &Cmdline::default(), &Console::open());
+        policy::stop(&stop, &Cmdline::default(), &Console::open(false));
     }));
     let mode = std::env::args().nth(1);
     let cmdline = match Cmdline::of_kernel() {
         Ok(cmdline) => cmdline,
-        Err(stop) => policy::stop(&stop, &Cmdline::default(), &console),
+        Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
     };
+    let console = Console::open(cmdline.switch("rd.kiwi.debug"));
     match mode.as_deref() {
         Some("deploy") => match run::deploy(&cmdline, &console) {
             Ok(()) => ExitCode::SUCCESS,

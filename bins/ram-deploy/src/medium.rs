@@ -278,6 +278,35 @@ mod tests {
     }
 
     #[test]
+    fn only_the_map_of_the_configuration_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = |text: &[u8]| Config {
+            format: 1,
+            volume_id: "INSTALL".into(),
+            map: manifest::Object::of(text),
+            image_size: 0,
+            data_bytes: 0,
+            root_uuid: String::new(),
+            store: config::RamStore::Brd {
+                device: "/dev/ram1".into(),
+                size_kib: None,
+            },
+            resize: false,
+            reserve_bytes: 0,
+            initramfs_bytes: 0,
+        };
+        assert_eq!(read_map(dir.path(), &config(b"map")), None);
+        std::fs::create_dir(dir.path().join("ramforge")).unwrap();
+        std::fs::write(dir.path().join(config::MAP_ON_MEDIUM), b"map").unwrap();
+        assert_eq!(
+            read_map(dir.path(), &config(b"map")).as_deref(),
+            Some(&b"map"[..])
+        );
+        assert_eq!(read_map(dir.path(), &config(b"mab")), None);
+        assert_eq!(read_map(dir.path(), &config(b"ma")), None);
+    }
+
+    #[test]
     fn a_descriptor_is_looked_for_in_sector_16() {
         let mut image = vec![0u8; 17 * 2048];
         image[16 * 2048..][..7].copy_from_slice(b"\x01CD001\x01");

@@ -128,3 +128,91 @@ pub fn archive(items: &Items, mtime: u64) -> image::Result<Vec<u8>> {
     }
     writer.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    fn segment() -> Vec<u8> {
+        let config = Config {
+            format: config::FORMAT,
+            volume_id: "INSTALL".into(),
+            map: manifest::Object::of(b"map"),
+            image_size: 512,
+            data_bytes: 512,
+            root_uuid: "u".into(),
+            store: config::RamStore::Brd {
+                device: "/dev/ram1".into(),
+                size_kib: None,
+            },
+            resize: true,
+            reserve_bytes: 1,
+            initramfs_bytes: 1,
+        };
+        let modules = vec![(module_path("brd"), b"module".to_vec())];
+        let list = ModuleList::default();
+        let hooks = "usr/lib/dracut/hooks";
+        let items = deploy(b"program".to_vec(), &config, &list, modules, hooks).unwrap();
+        archive(&items, 7).unwrap()
+    }
+
+    /// What `cpio -tv` says of an archive: mode and path.
+    fn listed(archive: &[u8]) -> Vec<String> {
+        let mut cpio = Command::new("cpio")
+            .args(["-itv", "--quiet", "--numeric-uid-gid"])
+            .env("TZ", "UTC")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cpio (package cpio)");
+        cpio.stdin.take().unwrap().write_all(archive).unwrap();
+        let text = String::from_utf8(cpio.wait_with_output().unwrap().stdout).unwrap();
+        let short = |line: &str| {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            format!("{} {}", words[0], words[8..].join(" "))
+        };
+        text.lines()
+            .map(short)
+            .filter(|line| !line.starts_with('d'))
+            .collect()
+    }
+
+    #[test]
+    fn cpio_lists_the_segment() {
+        let expected = [
+            "-rw-r--r-- etc/ramforge/deploy.json",
+            "-rw-r--r-- etc/ramforge/modules.json",
+            "lrwxrwxrwx etc/systemd/system/initrd.target.wants/ram-deploy.service -> ../ram-deploy.service",
+            "-rw-r--r-- etc/systemd/system/ram-deploy.service",
+            "-rw-r--r-- etc/systemd/system/sysroot.mount.d/ram-deploy.conf",
+            "-rw-r--r-- etc/udev/rules.d/59-ramforge.rules",
+            "-rwxr-xr-x usr/bin/ram-deploy",
+            "-rwxr-xr-x usr/lib/dracut/hooks/initqueue/00-ram-deploy.sh",
+            "-rwxr-xr-x usr/lib/dracut/hooks/initqueue/finished/ram-deploy.sh",
+            "-rw-r--r-- usr/lib/ramforge/modules/brd.ko",
+        ];
+        assert_eq!(listed(&segment()), expected);
+    }
+
+    #[test]
+    fn the_segment_for_a_disk_is_a_hook_and_a_program() {
+        let config = GrowConfig {
+            format: config::FORMAT,
+            root_uuid: "u".into(),
+        };
+        let items = grow(b"program".to_vec(), &config, "usr/lib/dracut/hooks").unwrap();
+        let expected = [
+            "-rw-r--r-- etc/ramforge/grow.json",
+            "-rwxr-xr-x usr/bin/ram-deploy",
+            "-rwxr-xr-x usr/lib/dracut/hooks/pre-mount/10-ram-deploy-grow.sh",
+        ];
+        assert_eq!(listed(&archive(&items, 7).unwrap()), expected);
+    }
+
+    #[test]
+    fn equal_inputs_give_equal_bytes() {
+        assert!(segment() == segment());
+    }
+}
