@@ -1,6 +1,6 @@
 //! What happens after a failure. Never: going on with a half-written root.
 //!
-//! `rd.ramforge.on-error=` on the kernel command line chooses: `hold` (the default), `reboot`,
+//! `rd.ramforge.on-error=` on the kernel command line chooses: `stop` (the default), `reboot`,
 //! `poweroff`, or `shell`, which works only where `rd.ramforge.shell` allows it.
 
 use std::fs::OpenOptions;
