@@ -55,6 +55,8 @@ pub fn enter(power: Power, mapped: impl FnOnce() -> io::Result<()>) -> Result<()
     die_with_parent().map_err(|e| Refusal::new("prctl", e))?;
     fork_init().map_err(|e| Refusal::new("fork", e))?;
     die_with_parent().map_err(|e| Refusal::new("prctl", e))?;
+    // Scripts write the host's name into files; this one is nobody's.
+    rustix::system::sethostname(b"localhost").map_err(|e| Refusal::new("sethostname", e))?;
     crate::mount::make_private().map_err(|e| Refusal::new("private mounts", e))
 }
 

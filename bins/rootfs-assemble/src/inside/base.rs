@@ -16,8 +16,9 @@ use super::capture::{Captured, capture};
 use super::{dpkg, mounts, overlay, part, say};
 use crate::job::{Job, Message};
 
-/// The version of how packages are installed. Changelog. 1: the first.
-const VERSION: u32 = 1;
+/// The version of how packages are installed. Changelog. 1: the first. 2: essential packages are configured
+/// before all others.
+const VERSION: u32 = 2;
 
 /// The base tree, laid out in the root directory.
 pub struct Base {

@@ -3,14 +3,15 @@
 //! 1. Packages whose `preinst` must run are rewritten without compression for dpkg. Those of them that
 //!    the first programs need (libc, perl, …) are also *lent*: unpacked without being registered.
 //! 2. All others are unpacked for good, on all cores, and registered in dpkg's database.
-//! 3. dpkg unpacks the packages of step 1 in apt's order, with their scripts; what they pre-depend on is
-//!    configured before.
-//! 4. `dpkg --configure -a` does the rest in its own order.
+//! 3. dpkg unpacks those of step 1 that are lent, with their scripts, and configures the bootstrap packages:
+//!    scripts of all others rely on the essential ones without saying so.
+//! 4. dpkg unpacks the rest of step 1 in apt's order; what they pre-depend on is configured before.
+//! 5. `dpkg --configure -a` does the rest in its own order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use stage::{Error, Result};
+use stage::Result;
 use store::Store;
 
 use super::database::{self, Database};
@@ -144,7 +145,13 @@ fn configure(guest: &Guest, known: &[Known]) -> Result<()> {
     for group in first.chunk_by(|a, _| a.job.name != "base-passwd") {
         run_unpack(guest, group, &["--force-depends"])?;
     }
-    let mut order = Order::new(known, &first);
+    let essential: Vec<&str> = known
+        .iter()
+        .filter(|k| k.job.bootstrap)
+        .map(|k| k.job.name.as_str())
+        .collect();
+    run_configure(guest, &essential)?;
+    let mut order = Order::new(known, &essential);
     let mut batch: Vec<&Known> = Vec::new();
     for k in known.iter().filter(|k| k.for_dpkg() && !k.job.bootstrap) {
         let needed = order.needed_before(k);
@@ -157,9 +164,7 @@ fn configure(guest: &Guest, known: &[Known]) -> Result<()> {
         order.unpacked.insert(k.job.name.as_str());
     }
     run_unpack(guest, &batch, &["--force-depends"])?;
-    guest
-        .must("dpkg", &["--force-unsafe-io", "--configure", "-a"])
-        .map_err(|e| Error::failed(format!("the packages cannot be configured: {e}")))
+    dpkg_configure(guest, &["--force-unsafe-io", "--configure", "-a"])
 }
 
 fn run_unpack(guest: &Guest, packages: &[&Known], force: &[&str]) -> Result<()> {
@@ -183,7 +188,15 @@ fn run_configure(guest: &Guest, names: &[&str]) -> Result<()> {
         "--configure",
     ];
     args.extend(names);
-    guest.must("dpkg", &args)
+    dpkg_configure(guest, &args)
+}
+
+fn dpkg_configure(guest: &Guest, args: &[&str]) -> Result<()> {
+    let finished = guest.run("dpkg", args, &[])?;
+    match finished.status.success() {
+        true => Ok(()),
+        false => Err(finished.error_around("dpkg: error processing package", "dpkg --configure")),
+    }
 }
 
 /// What must be configured before a package that pre-depends on it is unpacked.
@@ -195,25 +208,26 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn new(known: &'a [Known<'a>], first: &[&'a Known<'a>]) -> Self {
+    /// `configured` are the packages that are configured already.
+    fn new(known: &'a [Known<'a>], configured: &[&'a str]) -> Self {
         let mut providers = BTreeMap::new();
         for k in known {
             for name in k.control.fields.relation("Provides").into_iter().flatten() {
                 providers.entry(name).or_insert(k.job.name.as_str());
             }
         }
-        let done = first
-            .iter()
-            .copied()
-            .chain(known.iter().filter(|k| !k.for_dpkg()));
+        let plain = known.iter().filter(|k| !k.for_dpkg());
         Self {
             by_name: known
                 .iter()
                 .map(|k| (k.job.name.as_str(), &k.control))
                 .collect(),
             providers,
-            unpacked: done.map(|k| k.job.name.as_str()).collect(),
-            configured: BTreeSet::new(),
+            unpacked: plain
+                .map(|k| k.job.name.as_str())
+                .chain(configured.iter().copied())
+                .collect(),
+            configured: configured.iter().copied().collect(),
         }
     }
 

@@ -17,6 +17,9 @@ use crate::job::Message;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Characters of a program's output that an error message repeats.
 const TAIL: usize = 2000;
+/// Lines that an error message repeats before and after the one that matters.
+const LINES_BEFORE: usize = 12;
+const LINES_AFTER: usize = 3;
 
 /// The tree as a machine that can run programs.
 pub struct Guest<'a> {
@@ -118,14 +121,31 @@ impl<'a> Guest<'a> {
 }
 
 impl Finished {
-    /// The error that this failure is.
+    /// The error that this failure is, with the program's last words.
     pub fn error(&self, what: &str) -> Error {
         let skip = self.said.chars().count().saturating_sub(TAIL);
         let tail: String = self.said.chars().skip(skip).collect();
+        self.error_with(what, &tail)
+    }
+
+    /// The same with the lines that lead to the first one that begins with `sign`.
+    pub fn error_around(&self, sign: &str, what: &str) -> Error {
+        let lines: Vec<&str> = self.said.lines().collect();
+        match lines.iter().position(|l| l.starts_with(sign)) {
+            Some(at) => {
+                let end = lines.len().min(at + LINES_AFTER);
+                let begin = at.saturating_sub(LINES_BEFORE);
+                self.error_with(what, &lines[begin..end].join("\n"))
+            }
+            None => self.error(what),
+        }
+    }
+
+    fn error_with(&self, what: &str, said: &str) -> Error {
         let error = Error::failed(format!(
             "{what} ended with {}:\n{}",
             self.status,
-            tail.trim()
+            said.trim()
         ));
         match self.log {
             Some(log) => error.advice(format!("everything it said: ramforge get {}", log.blake3)),

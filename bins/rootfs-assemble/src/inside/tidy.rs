@@ -7,7 +7,7 @@ use std::path::Path;
 use stage::{At, Result};
 
 use super::accounts::Accounts;
-use super::{files, settings};
+use super::{files, settings, warn};
 
 /// Directories that begin empty; those among them that lie in another stay.
 const EMPTIED: [&str; 7] = [
@@ -61,7 +61,29 @@ pub fn tidy(epoch: u64) -> Result<()> {
     }
     logs(Path::new("/var/log"))?;
     machine_id()?;
+    host_keys()?;
     days(epoch)
+}
+
+/// Keys that a package made would be the same in every copy of the image.
+fn host_keys() -> Result<()> {
+    let is_key = |p: &Path| {
+        let name = p.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("ssh_host_") && name.contains("_key")
+    };
+    let entries = fs::read_dir("/etc/ssh").into_iter().flatten().flatten();
+    let keys: Vec<_> = entries.map(|e| e.path()).filter(|p| is_key(p)).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    if !Path::new("/usr/lib/systemd/system/sshd-keygen.service").exists() {
+        warn(
+            "every copy of the image will have the same SSH host keys: have config.sh remove \
+             /etc/ssh/ssh_host_* and a unit make them at first boot",
+        );
+        return Ok(());
+    }
+    keys.iter().try_for_each(files::remove)
 }
 
 /// Empties the directories for temporary files once more.
