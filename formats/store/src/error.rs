@@ -48,7 +48,7 @@ pub enum Error {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space (`ramforge gc`), or set RAMFORGE_STORE to a larger file system. \
+            "; free some space, or set RAMFORGE_STORE to a larger file system. \
              Nothing is lost: the next run goes on from the last finished stage"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

@@ -94,23 +94,28 @@ impl Store {
         )?;
         let layout = json!({"version": LAYOUT_VERSION, "layout": Digest::of(LAYOUT.as_bytes())});
         let text = to_canonical(&layout)? + "\n";
-        write_whole(self, &self.root.join("store.json"), text.as_bytes())
+        write_whole(self, &self.root.join("store.json"), text.as_bytes())?;
+        self.sync()
     }
 
+    /// Compares `store.json`. What a power cut left of it in a store that has objects is written anew.
     fn check_layout(&self, bytes: &[u8]) -> Result<()> {
-        let found = serde_json::from_slice::<Value>(bytes)
-            .ok()
-            .and_then(|v| v.get("version").and_then(Value::as_u64));
-        match found {
-            Some(LAYOUT_VERSION) => Ok(()),
-            Some(found) => Err(Error::NewerLayout {
+        let found = serde_json::from_slice::<Value>(bytes).ok();
+        let version = found.as_ref().and_then(|v| v.get("version")?.as_u64());
+        let layout = found.as_ref().and_then(|v| v.get("layout")?.as_str());
+        match version {
+            Some(LAYOUT_VERSION) if layout == Some(&Digest::of(LAYOUT.as_bytes()).to_string()) => {
+                Ok(())
+            }
+            Some(found) if found > LAYOUT_VERSION => Err(Error::NewerLayout {
                 path: self.root.clone(),
                 found,
                 known: LAYOUT_VERSION,
             }),
-            None => Err(Error::Damaged {
+            None if self.root.join("objects").is_dir() => self.create(),
+            _ => Err(Error::Damaged {
                 path: self.root.join("store.json"),
-                fact: "expected an object with the layout's version".to_owned(),
+                fact: "it does not describe a store of this layout".to_owned(),
             }),
         }
     }
@@ -150,16 +155,6 @@ impl Store {
         rustix::fs::syncfs(&dir)
             .map_err(std::io::Error::from)
             .at(&self.root)
-    }
-
-    /// Points the root `name` at an object, so that garbage collection keeps what it leads to.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn set_ref(&self, name: &str, object: &Object) -> Result<()> {
-        let file = name.replace('/', "-");
-        let text = to_canonical(object)? + "\n";
-        write_whole(self, &self.root.join("refs").join(file), text.as_bytes())
     }
 }
 

@@ -6,7 +6,7 @@
 //! ├── store.json                 version and hash of the layout
 //! ├── objects/ab/cdef…           immutable, 0444, named by the BLAKE3 of the bytes
 //! ├── actions/ab/cdef…           stage key → the section that stage produced
-//! ├── refs/NAME                  roots for garbage collection
+//! ├── refs/                      roots for garbage collection, of a later release
 //! ├── tmp/                       same file system; what a crash leaves here is swept
 //! └── journal/RUN.jsonl          one file per run, append only
 //! ```
@@ -31,5 +31,5 @@ pub mod tree;
 
 pub use error::{Error, Result};
 pub use layout::{LAYOUT_VERSION, Store};
-pub use objects::ObjectWriter;
+pub use objects::{ObjectReader, ObjectWriter};
 pub use scratch::Scratch;

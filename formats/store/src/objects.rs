@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use manifest::{Digest, Object};
 use tempfile::NamedTempFile;
@@ -110,30 +110,56 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], or [`Error::Damaged`] where it is not what its name says.
     pub fn get(&self, object: &Object) -> Result<Vec<u8>> {
-        let path = self.object_path(object);
-        let bytes = fs::read(&path).at(&path)?;
-        if Object::of(&bytes) != *object {
-            return Err(Error::Damaged {
-                path,
-                fact: "its bytes do not match its name".to_owned(),
-            });
-        }
+        let mut bytes = Vec::with_capacity(usize::try_from(object.size).unwrap_or(0));
+        let mut reader = self.open_object(object)?;
+        reader
+            .read_to_end(&mut bytes)
+            .map_err(|e| unwrapped(e, &self.object_path(object)))?;
         Ok(bytes)
     }
 
-    /// Opens an object for reading. Its length is checked, its digest is the reader's affair.
+    /// Opens an object for reading. Its bytes are hashed as they pass, and the last ones only come out
+    /// when the digest is right.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Damaged`] where its length is wrong.
-    pub fn open_object(&self, object: &Object) -> Result<File> {
+    /// [`Error::Io`], or [`Error::Damaged`] where it is not there or its length is wrong.
+    pub fn open_object(&self, object: &Object) -> Result<ObjectReader> {
         let path = self.object_path(object);
-        let file = File::open(&path).at(&path)?;
+        let file = File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::Damaged {
+                path: path.clone(),
+                fact: "the object is not there".to_owned(),
+            },
+            _ => Error::Io {
+                path: path.clone(),
+                source,
+            },
+        })?;
         let length = file.metadata().at(&path)?.len();
         if length != object.size {
             let fact = format!("it has {length} bytes, expected {}", object.size);
             return Err(Error::Damaged { path, fact });
         }
-        Ok(file)
+        let hasher = blake3::Hasher::new();
+        Ok(ObjectReader {
+            file,
+            path,
+            object: *object,
+            hasher,
+            left: object.size,
+        })
+    }
+
+    /// Reads an object through and compares it with its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Damaged`] where it is not what its name says.
+    pub fn verify(&self, object: &Object) -> Result<()> {
+        let path = self.object_path(object);
+        let mut reader = self.open_object(object)?;
+        io::copy(&mut reader, &mut io::sink())
+            .map(drop)
+            .map_err(|e| unwrapped(e, &path))
     }
 
     /// Moves a finished file of `tmp/` to its name.
@@ -149,6 +175,50 @@ impl Store {
             .at(file.path())?;
         file.persist(&path).map_err(|e| e.error).at(&path)?;
         Ok(object)
+    }
+}
+
+/// An object being read: its digest is checked before its last bytes come out.
+///
+/// The error of a wrong digest is an [`io::Error`] around [`Error::Damaged`].
+#[derive(Debug)]
+pub struct ObjectReader {
+    file: File,
+    path: PathBuf,
+    object: Object,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        let wrong = match self.left.checked_sub(read as u64) {
+            Some(0) => self.left > 0 && Digest::from(self.hasher.finalize()) != self.object.blake3,
+            Some(_) => read == 0 && !buffer.is_empty(),
+            None => true,
+        };
+        if wrong {
+            let (path, fact) = (
+                self.path.clone(),
+                "its bytes do not match its name".to_owned(),
+            );
+            return Err(io::Error::other(Error::Damaged { path, fact }));
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// The store's own error out of an [`io::Error`] that carries one.
+fn unwrapped(error: io::Error, path: &Path) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(source) => Error::Io {
+            path: path.to_owned(),
+            source,
+        },
     }
 }
 
@@ -249,6 +319,7 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         fs::write(&path, b"c0ntent").unwrap();
         assert!(matches!(store.get(&object), Err(Error::Damaged { .. })));
+        assert!(matches!(store.verify(&object), Err(Error::Damaged { .. })));
         fs::write(&path, b"short").unwrap();
         assert!(!store.has(&object));
         assert!(matches!(

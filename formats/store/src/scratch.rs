@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{At, Result};
 use crate::layout::Store;
@@ -51,7 +52,8 @@ impl Store {
         })
     }
 
-    /// Removes scratch directories whose owner is gone. Says how many there were.
+    /// Removes what crashes left in `tmp/`: scratch directories whose owner is gone, and files that
+    /// nobody has written to for an hour. Says how many there were.
     ///
     /// # Errors
     /// [`crate::Error::Io`] where `tmp/` cannot be listed. What cannot be removed stays for later.
@@ -60,25 +62,42 @@ impl Store {
         let mut swept = 0;
         for entry in fs::read_dir(&tmp).at(&tmp)?.flatten() {
             let path = entry.path();
-            if path.extension().is_some_and(|e| e == "lock") && is_abandoned(&path) {
-                let removed = fs::remove_dir_all(path.with_extension(""));
-                if removed.is_ok() || !path.with_extension("").exists() {
-                    let _ = fs::remove_file(&path);
-                    swept += 1;
-                }
-            }
+            let gone = if path.extension().is_some_and(|e| e == "lock") {
+                is_older(&path, LOCKED_BY) && is_abandoned(&path) && remove_scratch(&path)
+            } else {
+                path.is_file() && is_older(&path, FORGOTTEN) && fs::remove_file(&path).is_ok()
+            };
+            swept += usize::from(gone);
         }
         Ok(swept)
     }
+}
+
+/// By this age a lock file is locked, if its owner lives.
+const LOCKED_BY: Duration = Duration::from_secs(60);
+/// A file in `tmp/` that was not written to for that long has no owner.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+fn is_older(path: &Path, age: Duration) -> bool {
+    let time = fs::metadata(path).and_then(|m| m.modified());
+    time.is_ok_and(|t| t.elapsed().is_ok_and(|passed| passed > age))
 }
 
 fn is_abandoned(lock: &Path) -> bool {
     File::open(lock).is_ok_and(|f| !matches!(f.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
+/// Removes a scratch directory and then its lock file.
+fn remove_scratch(lock: &Path) -> bool {
+    let dir = lock.with_extension("");
+    let removed = fs::remove_dir_all(&dir);
+    (removed.is_ok() || !dir.exists()) && fs::remove_file(lock).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn a_sweep_takes_the_abandoned_and_leaves_the_rest() {
@@ -87,8 +106,15 @@ mod tests {
         let mine = store.scratch().unwrap();
         let lost = store.tmp_dir().join("scratch-lost");
         fs::create_dir(&lost).unwrap();
-        fs::write(lost.with_extension("lock"), b"").unwrap();
-        assert_eq!(store.sweep().unwrap(), 1);
+        let draft = store.tmp_dir().join("object-lost");
+        for old in [lost.with_extension("lock"), draft.clone()] {
+            let file = File::create(&old).unwrap();
+            file.set_modified(SystemTime::now() - 2 * FORGOTTEN)
+                .unwrap();
+        }
+        let young = store.draft().unwrap();
+        assert_eq!(store.sweep().unwrap(), 2);
+        assert!(young.path().exists() && !draft.exists());
         assert!(mine.path().exists() && !lost.exists());
     }
 }
