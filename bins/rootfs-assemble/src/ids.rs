@@ -38,18 +38,20 @@ impl Maps {
         }
         let uid = rustix::process::getuid().as_raw();
         let name = user_name(&fs::read_to_string("/etc/passwd").unwrap_or_default(), uid);
-        let range = |file: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            range(&text, &name, uid)
-        };
-        match (range(SUBUID), range(SUBGID)) {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        let (uids, gids) = (read(SUBUID), read(SUBGID));
+        match (range(&uids, &name, uid), range(&gids, &name, uid)) {
             (Some(first_subuid), Some(first_subgid)) => Ok(Self {
                 uid,
                 gid: rustix::process::getgid().as_raw(),
                 first_subuid,
                 first_subgid,
             }),
-            (uids, gids) => Err(no_ranges(&name, uids.is_none(), gids.is_none())),
+            (has_uids, has_gids) => Err(no_ranges(
+                &name,
+                free_range(&uids).max(free_range(&gids)),
+                (has_uids.is_none(), has_gids.is_none()),
+            )),
         }
     }
 
@@ -103,19 +105,28 @@ fn range(text: &str, name: &str, uid: u32) -> Option<u64> {
     })
 }
 
-fn no_ranges(name: &str, uids: bool, gids: bool) -> Error {
-    let missing = match (uids, gids) {
+/// The first id that no range holds, where useradd would begin or later.
+fn free_range(text: &str) -> u64 {
+    let end = |line: &str| {
+        let mut numbers = line.trim().split(':').skip(1).map(str::parse::<u64>);
+        Some(numbers.next()?.ok()? + numbers.next()?.ok()?)
+    };
+    text.lines().filter_map(end).fold(100_000, u64::max)
+}
+
+fn no_ranges(name: &str, first: u64, missing: (bool, bool)) -> Error {
+    let files = match missing {
         (true, true) => "/etc/subuid and /etc/subgid",
         (true, false) => SUBUID,
         _ => SUBGID,
     };
+    let last = first + NEEDED;
     Error::missing(format!(
-        "user {name} has no range of {NEEDED} subordinate ids in {missing}; a root tree has files of many owners"
+        "user {name} has no range of {NEEDED} subordinate ids in {files}; a root tree has files of many owners"
     ))
     .advice(format!(
-        "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}\n  \
-         which adds the line {name}:100000:65536 to {missing} (take another range if that one is in use);\n  \
-         or run with --as-root"
+        "sudo usermod --add-subuids {first}-{last} --add-subgids {first}-{last} {name}\n  \
+         which adds the line {name}:{first}:65536 to {files}; or run with --as-root"
     ))
 }
 
@@ -185,8 +196,14 @@ mod tests {
 
     #[test]
     fn missing_ranges_name_the_command() {
-        let text = no_ranges("me", true, true).to_string();
-        assert!(text.contains("usermod --add-subuids") && text.contains("me:100000:65536"));
+        let first = free_range("other:100000:65536\nbroken\n");
+        let text = no_ranges("me", first, (true, true)).to_string();
+        assert!(
+            text.contains("usermod --add-subuids 165536-231071"),
+            "{text}"
+        );
+        assert!(text.contains("me:165536:65536"), "{text}");
+        assert_eq!(free_range(""), 100_000);
     }
 
     #[test]

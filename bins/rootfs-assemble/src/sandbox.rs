@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stage::{Context, Error, Exit, Result, interrupted};
 
@@ -15,6 +15,8 @@ use crate::job::{Job, Message, Outcome};
 pub const WORKER: &str = "--worker-in-sandbox";
 /// How often signals are looked for.
 const POLL: Duration = Duration::from_millis(50);
+/// How long a worker that has answered may take to end.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Has the worker do the job. `maps` are absent for root.
 ///
@@ -37,7 +39,10 @@ pub fn run(cx: &Context, job: &Job, maps: Option<Maps>) -> Result<Outcome> {
                 cx.part_finished(&name, Duration::from_millis(milliseconds))?;
             }
             Message::Event(event) => cx.journal(*event)?,
-            Message::Done(outcome) => return Ok(*outcome),
+            Message::Done(outcome) => {
+                worker.end();
+                return Ok(*outcome);
+            }
             Message::Failed {
                 code,
                 step,
@@ -126,6 +131,14 @@ impl Worker {
             maps.write(self.child.id())?;
         }
         self.say("mapped")
+    }
+
+    /// Waits for the worker's end, so that its mounts are gone and its use of the machine is accounted for.
+    fn end(&mut self) {
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The worker ended without an answer.
