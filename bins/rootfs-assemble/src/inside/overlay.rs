@@ -111,7 +111,7 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn copy(from: &mut fs::File, path: &Path, meta: Meta) -> io::Result<()> {
+fn copy(from: &mut dyn io::Read, path: &Path, meta: Meta) -> io::Result<()> {
     let mut file = files::create(path)?;
     io::copy(from, &mut file)?;
     files::finish_file(&file, meta)
