@@ -29,7 +29,7 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	shellcheck pipeline.sh tools/*.sh tests/run tests/bench .ci/run
 
-bench: setup build
+bench: test-setup build
 	tests/bench
 
 # The JSON Schemas of the manifest, from its types.

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 /// What a kernel says first. A boot loader's own "Loading Linux" comes earlier and is not meant.
 const KERNEL: &str = r"Linux version|Kernel panic|STOPPED|login: ?$";
+/// Time until the kernel speaks, on a busy machine.
+const FIRMWARE: Duration = Duration::from_secs(300);
 /// Time until a login prompt in software emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(900);
 /// Time for a command inside.
@@ -44,7 +46,7 @@ fn watch(medium: &str, mib: &str, ask: bool) -> Result<Value, Box<dyn Error>> {
     let machine = Machine::new(Path::new(medium), Bus::Cd, Firmware::Bios, mib);
     let mut guest = Guest::start(&machine)?;
     // A kernel that never speaks is for wait_up to judge.
-    let kernel = guest.expect(KERNEL, 0, BOOT).map(|_| guest.elapsed());
+    let kernel = guest.expect(KERNEL, 0, FIRMWARE).map(|_| guest.elapsed());
     let outcome = guest.wait_up(BOOT, |_| ())?;
     let sentence = match &outcome {
         Outcome::Refused(sentence) => sentence.clone(),
