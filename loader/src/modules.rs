@@ -117,7 +117,7 @@ fn copy_out(store: &Store, tree: &Tree, place: &str, to: &Path) -> Result<()> {
             && !name.contains('/')
         {
             let path = to.join(name);
-            fs::copy(store.object_path(object), &path).at(&path)?;
+            fs::write(&path, store.get(object)?).at(&path)?;
         }
     }
     Ok(())

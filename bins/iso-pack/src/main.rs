@@ -143,6 +143,7 @@ fn files(cx: &Context, input: &Input, kernelcmdline: &str) -> Result<Vec<File>> 
         path: path.to_owned(),
         content: Content::Parts(vec![payload::part(cx.store(), object)]),
     };
+    payload::verify(cx.store(), &[input.rootfs.kernel.image, input.initrd.image])?;
     let menu = boot::menu(input, kernelcmdline);
     let disk_info = format!("{} {}\n", input.plan.name, input.plan.version);
     let mut files = vec![

@@ -25,6 +25,8 @@ pub(crate) const ESP_OFFSET: u64 = 2 * ALIGN;
 pub(crate) const ROOT_NUMBER: u64 = 3;
 /// Room behind the root partition for the backup GPT, in bytes.
 const TAIL: u64 = ALIGN;
+/// Largest disk in bytes: what ext4 with 4096-byte blocks and 32-bit block numbers can fill.
+const LIMIT: u64 = 1 << 43;
 
 /// The sizes of a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +42,21 @@ impl Layout {
     ///
     /// `<size>` is the size of the whole disk; an additive one is added to the least size.
     pub(crate) fn new(plan: &DiskPlan, least_root: u64) -> Result<Self> {
-        let esp = plan.efi_mib.max(1) * ALIGN;
+        let esp = plan.efi_mib.clamp(1, LIMIT / ALIGN) * ALIGN;
         let root_offset = ESP_OFFSET + esp;
         let least = root_offset + least_root.next_multiple_of(ALIGN) + TAIL;
         let size = match &plan.size {
             None => least,
-            Some(size) if size.additive => {
-                least.saturating_add(size.bytes().next_multiple_of(ALIGN))
-            }
+            Some(size) if size.additive => least.saturating_add(whole(size)),
             Some(size) => fixed(size, least)?,
         };
+        if size > LIMIT {
+            return Err(Error::refused(format!(
+                "the disk would have {} MiB; this release makes disks of at most {} MiB",
+                size / ALIGN,
+                LIMIT / ALIGN
+            )));
+        }
         Ok(Self {
             size,
             esp,
@@ -90,6 +97,11 @@ impl Layout {
             ],
         }
     }
+}
+
+/// The size rounded up to whole steps, in bytes; saturates.
+fn whole(size: &Size) -> u64 {
+    size.bytes().div_ceil(ALIGN).saturating_mul(ALIGN)
 }
 
 fn fixed(size: &Size, least: u64) -> Result<u64> {
@@ -183,6 +195,12 @@ mod tests {
             text.contains("50 MiB") && text.contains("123 MiB"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_absurd_size_is_refused_and_does_not_wrap() {
+        let huge = Some((u64::MAX, SizeUnit::M, true));
+        assert!(Layout::new(&plan(huge), ALIGN).is_err());
     }
 
     #[test]

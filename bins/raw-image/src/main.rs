@@ -168,7 +168,12 @@ fn section(
     })
 }
 
-/// An image's refusal as a stage's error.
+/// An image's refusal as a stage's error; a damaged object underneath stays one.
 pub(crate) fn unfit(error: image::Error) -> Error {
+    if let image::Error::Io { source, .. } = &error
+        && let Some(store::Error::Damaged { .. }) = source.get_ref().and_then(|e| e.downcast_ref())
+    {
+        return Error::damaged(error.to_string());
+    }
     Error::failed(error.to_string())
 }
