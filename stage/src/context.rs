@@ -25,18 +25,22 @@ pub struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(name: &'static str, manifest: Manifest, tools: Vec<Located>) -> Result<Self> {
-        let store = Store::open_default()?;
-        store.sweep()?;
-        let log = Log::open(&store)?;
-        Ok(Self {
+    pub(crate) fn new(
+        name: &'static str,
+        store: Store,
+        log: Log,
+        manifest: Manifest,
+        tools: Vec<Located>,
+    ) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self {
             name,
             store,
             log,
             tools,
             manifest,
-            terminal: std::io::stderr().is_terminal(),
-        })
+            terminal,
+        }
     }
 
     /// The store.

@@ -34,14 +34,34 @@ impl Log {
     }
 }
 
-/// The beginning of `text` that fits into a journal line.
+/// The beginning of `text` that fits into a journal line, where JSON escapes some characters.
 pub(crate) fn cut(text: &str) -> String {
-    if text.len() <= MESSAGE_LIMIT {
-        return text.to_owned();
+    let mut room = MESSAGE_LIMIT;
+    let mut fits = |c: char| {
+        let length = if c.is_control() || c == '"' || c == '\\' {
+            6
+        } else {
+            c.len_utf8()
+        };
+        room = room.checked_sub(length)?;
+        Some(c)
+    };
+    let begin: String = text.chars().map_while(&mut fits).collect();
+    if begin.len() < text.len() {
+        begin + "…"
+    } else {
+        begin
     }
-    let end = (0..=MESSAGE_LIMIT)
-        .rev()
-        .find(|&i| text.is_char_boundary(i))
-        .unwrap_or(0);
-    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_control_characters_fits_into_a_line() {
+        assert_eq!(cut("short \"text\""), "short \"text\"");
+        let cut = cut(&"\u{1}".repeat(5000));
+        assert!(serde_json::to_string(&cut).unwrap().len() < 2000 && cut.ends_with('…'));
+    }
 }

@@ -11,13 +11,14 @@ use manifest::{Manifest, Object, Plan, Section, StageKey, stage_key, to_canonica
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use store::Store;
 
 use crate::context::{Context, objects_present};
 use crate::error::{At, Error, Result};
 use crate::exit::Exit;
 use crate::interrupt;
-use crate::journal::cut;
-use crate::tool::{Tool, identities, locate};
+use crate::journal::{Log, cut};
+use crate::tool::{Located, Tool, identities, locate};
 
 /// The options of a stage without options.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -178,28 +179,28 @@ where
     I: Serialize + DeserializeOwned,
     S: Section,
 {
-    // Before the wait for stdin: in a pipeline a missing program shows at once, not after the first stages.
-    let tools = locate(&(stage.tools)(options))?;
-    let manifest = Manifest::parse(&read_manifest(file)?)?;
-    let input: I = manifest.project()?;
-    let facts = json!({
-        "stage": stage.name,
-        "version": stage.version,
-        "options": options,
-        "input": &input,
-        "tools": identities(&tools),
-        "identity": (stage.identity)(options, &input)?,
-    });
-    let key = stage_key(stage.name, &facts)?;
-    let mut cx = Context::new(stage.name, manifest, tools)?;
-    let work = |cx: &mut Context| verb(cx, options, input);
-    let section = in_journal(&mut cx, stage.program, key, &facts, work)?;
-    cx.manifest.set(&section)?;
-    write_manifest(&cx.manifest)?;
-    Ok(if (stage.judge)(&section) {
-        Exit::Done
-    } else {
-        Exit::Negative
+    let journal = Journaled::open(stage.name)?;
+    journal.failures(|| {
+        // Before the wait for stdin: in a pipeline a missing program shows at once.
+        let tools = locate(&(stage.tools)(options))?;
+        let manifest = Manifest::parse(&read_manifest(file)?)?;
+        let input: I = manifest.project()?;
+        let facts = json!({
+            "stage": stage.name,
+            "version": stage.version,
+            "options": options,
+            "input": &input,
+            "tools": identities(&tools),
+            "identity": (stage.identity)(options, &input)?,
+        });
+        let key = stage_key(stage.name, &facts)?;
+        let mut cx = journal.context(manifest, tools);
+        let work = |cx: &mut Context| verb(cx, options, input);
+        let section = in_journal(&mut cx, stage, key, &facts, work)?;
+        cx.manifest.set(&section)?;
+        write_manifest(&cx.manifest)?;
+        let good = (stage.judge)(&section);
+        Ok(if good { Exit::Done } else { Exit::Negative })
     })
 }
 
@@ -211,19 +212,66 @@ fn run_source<O>(
 where
     O: Args + Serialize,
 {
-    let tools = locate(&(stage.tools)(options))?;
-    let mut cx = Context::new(stage.name, Manifest::default(), tools)?;
-    let begin = Instant::now();
-    // Parsing takes milliseconds, so the description itself is read every time and nothing is cached.
-    let plan = verb(&mut cx, options).inspect_err(|error| journal_failure(&cx, error))?;
-    let value = serde_json::to_value(&plan).map_err(|e| Error::failed(e.to_string()))?;
-    let key = stage_key(stage.name, &value)?;
-    let section = cx.store.put(to_canonical(&value)?.as_bytes())?;
-    journal_started(&cx, stage.program, key, section)?;
-    journal_finished(&cx, key, section, begin)?;
-    cx.manifest.set(&plan)?;
-    write_manifest(&cx.manifest)?;
-    Ok(Exit::Done)
+    let journal = Journaled::open(stage.name)?;
+    journal.failures(|| {
+        let begin = Instant::now();
+        let tools = locate(&(stage.tools)(options))?;
+        let mut cx = journal.context(Manifest::default(), tools);
+        // Parsing takes milliseconds, so the description itself is read every time and nothing is cached.
+        let plan = verb(&mut cx, options)?;
+        let value = serde_json::to_value(&plan).map_err(|e| Error::failed(e.to_string()))?;
+        let key = stage_key(stage.name, &value)?;
+        let section = cx.store.put(to_canonical(&value)?.as_bytes())?;
+        journal_started(&cx, stage.program, key, section)?;
+        journal_finished(&cx, key, section, begin)?;
+        cx.manifest.set(&plan)?;
+        write_manifest(&cx.manifest)?;
+        Ok(Exit::Done)
+    })
+}
+
+/// A stage whose store and journal are open, so that every way it can end is written down.
+struct Journaled {
+    name: &'static str,
+    store: Store,
+    log: Log,
+}
+
+impl Journaled {
+    fn open(name: &'static str) -> Result<Self> {
+        let store = Store::open_default()?;
+        store.sweep()?;
+        let log = Log::open(&store)?;
+        Ok(Self { name, store, log })
+    }
+
+    fn context(&self, manifest: Manifest, tools: Vec<Located>) -> Context {
+        Context::new(
+            self.name,
+            self.store.clone(),
+            self.log.clone(),
+            manifest,
+            tools,
+        )
+    }
+
+    /// Does the work; an error is a line in the journal before it is one on stderr.
+    fn failures(&self, work: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
+        let stage = self.name.to_owned();
+        work().inspect_err(|error| {
+            let event = match error.exit() {
+                Exit::Interrupted => Event::Interrupted { stage },
+                _ if silenced(error) => return,
+                exit => Event::StageFailed {
+                    stage,
+                    code: exit as u8,
+                    message: cut(&error.to_string()),
+                },
+            };
+            // The disk may be full: then the message on stderr must do.
+            let _ = self.log.append(event);
+        })
+    }
 }
 
 fn journal_started(cx: &Context, program: &str, key: StageKey, facts: Object) -> Result<()> {
@@ -246,74 +294,67 @@ fn journal_finished(cx: &Context, key: StageKey, section: Object, begin: Instant
     })
 }
 
-/// Says in the journal how a stage ended without its section.
-fn journal_failure(cx: &Context, error: &Error) {
-    let stage = cx.name.to_owned();
-    let event = match error.exit() {
-        Exit::Interrupted => Event::Interrupted { stage },
-        exit => Event::StageFailed {
-            stage,
-            code: exit as u8,
-            message: cut(&error.to_string()),
-        },
-    };
-    // The disk may be full: then the message on stderr must do.
-    let _ = cx.journal(event);
-}
-
-/// Gives the section of `key`: from the store, or by `work`. Every way it can end is in the journal.
-fn in_journal<S: Section>(
+/// Gives the section of `key`: from the store, or by `work`.
+fn in_journal<O, I, S: Section>(
     cx: &mut Context,
-    program: &str,
+    stage: &Stage<O, I, S>,
     key: StageKey,
     facts: &Value,
     work: impl FnOnce(&mut Context) -> Result<S>,
 ) -> Result<S> {
     let begin = Instant::now();
     let facts = cx.store.put(to_canonical(facts)?.as_bytes())?;
-    journal_started(cx, program, key, facts)?;
+    journal_started(cx, stage.program, key, facts)?;
     last_words(cx);
     let recorded = cx
         .store
         .action(&key)?
         .filter(|v| objects_present(&cx.store, v));
-    let section = match recorded.and_then(|v| serde_json::from_value(v).ok()) {
-        Some(section) => {
-            let (stage, key) = (cx.name.to_owned(), *key.digest());
-            cx.journal(Event::CacheHit {
-                stage,
-                key,
-                part: None,
-            })?;
-            cx.say("nothing to do, the result is in the store");
-            section
-        }
-        None => work_and_record(cx, key, work)?,
-    };
-    let value = serde_json::to_value(&section).map_err(|e| Error::failed(e.to_string()))?;
-    let section_object = cx.store.put(to_canonical(&value)?.as_bytes())?;
-    journal_finished(cx, key, section_object, begin)?;
+    if let Some(section) = recorded.and_then(|v| serde_json::from_value(v).ok()) {
+        let (name, digest) = (cx.name.to_owned(), *key.digest());
+        cx.journal(Event::CacheHit {
+            stage: name,
+            key: digest,
+            part: None,
+        })?;
+        cx.say("nothing to do, the result is in the store");
+        journal_finished(cx, key, stored(cx, &section)?.1, begin)?;
+        return Ok(section);
+    }
+    let section = work(cx)?;
+    interrupt::interrupted()?;
+    let (value, object) = stored(cx, &section)?;
+    // A negative verdict may be the fault of a busy host: it is asked for again next time.
+    if (stage.judge)(&section) {
+        cx.store.sync()?;
+        cx.store.record_action(&key, &value)?;
+    }
+    journal_objects(cx, &value)?;
+    cx.say(&format!("done in {:.1} s", begin.elapsed().as_secs_f64()));
+    journal_finished(cx, key, object, begin)?;
     Ok(section)
 }
 
-fn work_and_record<S: Section>(
-    cx: &mut Context,
-    key: StageKey,
-    work: impl FnOnce(&mut Context) -> Result<S>,
-) -> Result<S> {
-    let begin = Instant::now();
-    let done = work(cx).and_then(|section| {
-        interrupt::interrupted()?;
-        let value = serde_json::to_value(&section).map_err(|e| Error::failed(e.to_string()))?;
-        cx.store.sync()?;
-        cx.store.record_action(&key, &value)?;
-        Ok(section)
-    });
-    match &done {
-        Ok(_) => cx.say(&format!("done in {:.1} s", begin.elapsed().as_secs_f64())),
-        Err(error) => journal_failure(cx, error),
+/// A section as a value and as an object.
+fn stored<S: Section>(cx: &Context, section: &S) -> Result<(Value, Object)> {
+    let value = serde_json::to_value(section).map_err(|e| Error::failed(e.to_string()))?;
+    let object = cx.store.put(to_canonical(&value)?.as_bytes())?;
+    Ok((value, object))
+}
+
+/// Names the objects of a new section in the journal.
+fn journal_objects(cx: &Context, section: &Value) -> Result<()> {
+    for (what, value) in section.as_object().into_iter().flatten() {
+        if let Ok(object) = serde_json::from_value::<Object>(value.clone()) {
+            let (stage, what) = (cx.name.to_owned(), what.clone());
+            cx.journal(Event::ObjectStored {
+                stage,
+                what,
+                object,
+            })?;
+        }
     }
-    done
+    Ok(())
 }
 
 /// From here on a signal leaves a line in the journal, even if the verb does not notice it in time.
@@ -328,7 +369,7 @@ fn last_words(cx: &Context) {
 
 fn read_manifest(file: Option<PathBuf>) -> Result<String> {
     if let Some(path) = file {
-        return std::fs::read_to_string(&path).at(&path);
+        return text(std::fs::read(&path).at(&path)?);
     }
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
@@ -340,6 +381,10 @@ fn read_manifest(file: Option<PathBuf>) -> Result<String> {
     stdin
         .read_to_end(&mut bytes)
         .map_err(|e| Error::failed(format!("stdin: {e}")))?;
+    text(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         Error::refused(format!(

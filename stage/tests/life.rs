@@ -101,6 +101,12 @@ fn a_negative_verdict_is_written_and_is_exit_code_4() {
     assert_eq!(output.status.code(), Some(4));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("\"sentence\":\"0 packages\""), "{text}");
+    run(dir.path(), &manifest(&[]));
+    let hit = |e: &Event| matches!(e, Event::CacheHit { .. });
+    assert!(
+        !events(dir.path()).iter().any(hit),
+        "a negative verdict must be asked for again"
+    );
 }
 
 #[test]
@@ -118,7 +124,14 @@ fn bad_input_is_exit_code_3_and_leaves_no_action() {
         assert!(message.contains(expected), "{message}");
         assert!(output.stdout.is_empty());
     }
-    assert!(!dir.path().join("journal/test.jsonl").exists());
+    let events = events(dir.path());
+    assert!(
+        events
+            .iter()
+            .all(|e| matches!(e, Event::StageFailed { code: 3, .. })),
+        "{events:?}"
+    );
+    assert_eq!(events.len(), 4);
 }
 
 #[test]

@@ -116,6 +116,9 @@ pub enum Event {
         /// Whatever it says.
         data: Value,
     },
+    /// An event of a newer release: read, and passed over.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One line of the journal.

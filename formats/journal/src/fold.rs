@@ -65,16 +65,27 @@ impl RunState {
                 s.milliseconds = Some(*milliseconds);
                 s.peak_kib = Some(*peak_kib);
             }),
-            Event::StageFailed { stage, message, .. } => {
-                self.with(stage, |s| s.failure = Some(message.clone()));
-            }
-            Event::Interrupted { stage } => {
-                self.with(stage, |s| s.failure = Some("interrupted".to_owned()));
-            }
+            Event::StageFailed { stage, message, .. } => self.fail(stage, message),
+            Event::Interrupted { stage } => self.fail(stage, "interrupted"),
             Event::Warning { stage, text } => self.warnings.push(format!("{stage}: {text}")),
             Event::RunFinished { code } => self.code = Some(*code),
             _ => {}
         }
+    }
+
+    /// A stage may fail before it has a key: then this is the first that is heard of it.
+    fn fail(&mut self, stage: &str, message: &str) {
+        if !self.stages.iter().any(|s| s.stage == stage) {
+            self.stages.push(StageState {
+                stage: stage.to_owned(),
+                key: Digest::of(b""),
+                cached: false,
+                milliseconds: None,
+                peak_kib: None,
+                failure: None,
+            });
+        }
+        self.with(stage, |s| s.failure = Some(message.to_owned()));
     }
 
     fn with(&mut self, stage: &str, change: impl FnOnce(&mut StageState)) {

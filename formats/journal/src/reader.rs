@@ -109,6 +109,18 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_a_newer_release_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.jsonl");
+        let prev = Digest::of(b"");
+        let line = format!(
+            "{{\"at\":\"x\",\"event\":\"invented-later\",\"n\":1,\"prev\":\"{prev}\",\"seq\":0}}\n"
+        );
+        fs::write(&path, line).unwrap();
+        assert_eq!(read(&path).unwrap()[0].event, Event::Unknown);
+    }
+
+    #[test]
     fn a_changed_line_breaks_the_chain() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.jsonl");
