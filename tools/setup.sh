@@ -53,8 +53,17 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# An ordinary user builds in a user namespace, which takes 65,536 ids of its own.
-if [ "$(id -u)" != 0 ] && ! grep -q "^$(id -un):" /etc/subuid; then
-    echo "setup: giving $(id -un) 65536 subordinate ids in /etc/subuid and /etc/subgid"
-    sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 "$(id -un)"
+# An ordinary user builds in a user namespace, which takes 65,536 ids of its own: the next ones that are free.
+user=$(id -un)
+if [ "$(id -u)" != 0 ] && ! { grep -q "^$user:" /etc/subuid && grep -q "^$user:" /etc/subgid; }; then
+    first=$(awk -F: '$2 + $3 > end { end = $2 + $3 } END { print (end > 100000 ? end : 100000) }' /etc/subuid /etc/subgid)
+    range=$first-$((first + 65535))
+    give="usermod --add-subuids $range --add-subgids $range $user"
+    command -v sudo >/dev/null || {
+        echo "setup: error: $user has no subordinate ids and sudo is not there; as root: $give" >&2
+        exit 5
+    }
+    echo "setup: giving $user subordinate ids: $give"
+    # shellcheck disable=SC2086
+    sudo $give
 fi

@@ -29,7 +29,7 @@ pub fn interrupted() -> Result<()> {
 static LAST_WORDS: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 
 /// Listens for signals. A stage that does not notice in time is ended after its last words.
-pub(crate) fn listen() {
+pub fn listen() {
     // A second handler in one process is the only failure, and the first one serves as well.
     let _ = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {

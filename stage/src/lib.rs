@@ -22,6 +22,6 @@ pub use ::journal::Event;
 pub use context::Context;
 pub use error::{At, Error, Result};
 pub use exit::Exit;
-pub use interrupt::interrupted;
+pub use interrupt::{interrupted, listen};
 pub use run::{Nothing, Stage, main, source};
 pub use tool::{Command, Output, Tool, find_program};

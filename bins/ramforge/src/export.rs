@@ -4,7 +4,7 @@
 //! An extended attribute remembers which object a file holds; an untouched file is not written again.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +30,11 @@ pub(crate) fn export(store: &Store, manifest: Option<&Path>, dir: &Path) -> Resu
     let manifest = Manifest::parse(&text)?;
     let plan: Plan = manifest.section()?;
     let stem = format!("{}.{}-{}", plan.name, plan.arch, plan.version);
+    if stem.contains('/') {
+        return Err(Error::refused(format!(
+            "plan: {stem:?} is no file name; expected one without slashes"
+        )));
+    }
     fs::create_dir_all(dir).at(dir)?;
     if manifest.has("rootfs") {
         let rootfs: Rootfs = manifest.section()?;
@@ -74,8 +79,7 @@ fn file(path: &Path, object: &Object, write: impl FnOnce(&File) -> Result<()>) -
         let file = tmp.persist(path).map_err(|e| e.error).at(path)?;
         remember(&file, object);
     }
-    print(&path.display().to_string());
-    Ok(())
+    print(&path.display().to_string())
 }
 
 fn is_current(path: &Path, object: &Object) -> bool {
@@ -108,9 +112,17 @@ fn mark(file: &File, object: &Object) -> Option<Vec<u8>> {
 
 fn copy(store: &Store, object: &Object, mut to: &File) -> Result<()> {
     let path = store.object_path(object);
-    io::copy(&mut store.open_object(object)?, &mut to)
-        .map(drop)
-        .at(&path)
+    let mut from = store.open_object(object)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        stage::interrupted()?;
+        match from.read(&mut buffer).at(&path)? {
+            0 => return Ok(()),
+            n => to
+                .write_all(&buffer[..n])
+                .map_err(|e| Error::failed(format!("output: {e}")))?,
+        }
+    }
 }
 
 /// Writes a disk image from its chunk map: every chunk verified, zeros left as holes.
@@ -136,6 +148,7 @@ fn image(store: &Store, map: &Object, to: &File) -> Result<()> {
 }
 
 fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Result<()> {
+    stage::interrupted()?;
     let path = store.object_path(&chunk.frame);
     let length = map.chunk_len(chunk.at) as usize;
     let mut plain = Vec::with_capacity(length);

@@ -19,7 +19,7 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
     print(&format!(
         "run {}",
         path.file_stem().unwrap_or_default().to_string_lossy()
-    ));
+    ))?;
     for stage in &state.stages {
         let outcome = match (&stage.failure, stage.cached, stage.milliseconds) {
             (Some(message), ..) => message.lines().next().unwrap_or_default().to_owned(),
@@ -32,27 +32,32 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
         print(&format!(
             "  {:16} {seconds:8.2} s {memory:6} MiB  {outcome}",
             stage.stage
-        ));
+        ))?;
     }
-    state
-        .warnings
-        .iter()
-        .for_each(|w| print(&format!("  warning: {w}")));
+    for warning in &state.warnings {
+        print(&format!("  warning: {warning}"))?;
+    }
     if let Some(code) = state.code {
-        print(&format!("  exit code {code}"));
+        print(&format!("  exit code {code}"))?;
     }
     Ok(())
 }
 
 pub(crate) fn why(store: &Store, stage: &str) -> Result<()> {
-    let mut starts = Vec::new();
+    let mut starts: Vec<(Vec<String>, Object)> = Vec::new();
     for path in runs(&store.journal_dir())? {
-        starts.extend(
-            read(&path)?
-                .into_iter()
-                .filter_map(|line| facts_of(line, stage)),
-        );
+        let lines = read(&path)?;
+        let arguments = match lines.first().map(|line| &line.event) {
+            Some(Event::RunStarted { arguments }) => arguments.clone(),
+            _ => Vec::new(),
+        };
+        let facts = lines.into_iter().filter_map(|line| facts_of(line, stage));
+        starts.extend(facts.map(|facts| (arguments.clone(), facts)));
     }
+    // Two descriptions differ in everything: only runs of the same one are compared.
+    let same = starts.last().map(|last| last.0.clone());
+    starts.retain(|start| Some(&start.0) == same.as_ref());
+    let mut starts: Vec<Object> = starts.into_iter().map(|start| start.1).collect();
     let Some(last) = starts.pop() else {
         return Err(
             Error::new(Exit::Failed, format!("the journal knows no run of {stage}"))
@@ -62,7 +67,7 @@ pub(crate) fn why(store: &Store, stage: &str) -> Result<()> {
     let Some(before) = starts.pop() else {
         print(&format!(
             "{stage} ran once: there is nothing to compare with"
-        ));
+        ))?;
         return Ok(());
     };
     let mut differences = Vec::new();
@@ -75,10 +80,9 @@ pub(crate) fn why(store: &Store, stage: &str) -> Result<()> {
     if differences.is_empty() {
         print(&format!(
             "{stage}: nothing differs from the time before; its result came from the store"
-        ));
+        ))?;
     }
-    differences.iter().for_each(|d| print(d));
-    Ok(())
+    differences.iter().try_for_each(|d| print(d))
 }
 
 fn facts_of(line: Line, wanted: &str) -> Option<Object> {

@@ -7,6 +7,7 @@ mod export;
 mod inspect;
 mod objects;
 mod run;
+mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -39,11 +40,12 @@ fn main() -> ExitCode {
 }
 
 fn run(verb: Verb) -> stage::Result<()> {
+    stage::listen();
     let store = store::Store::open_default()?;
     match verb {
         Verb::Put { file } => objects::put(&store, file.as_deref()),
         Verb::Get { object, output } => objects::get(&store, &object, output.as_deref()),
-        Verb::Verify { repair } => objects::verify(&store, repair),
+        Verb::Verify { repair } => verify::verify(&store, repair),
         Verb::StoreStats => objects::stats(&store),
         Verb::Export { manifest, output } => export::export(&store, manifest.as_deref(), &output),
         Verb::StartRun { arguments } => run::start(&store, arguments),
@@ -55,6 +57,11 @@ fn run(verb: Verb) -> stage::Result<()> {
 }
 
 /// Prints one line; a reader that went away is no failure.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+fn print(line: &str) -> stage::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(stage::Error::failed(format!("stdout: {e}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -17,20 +17,13 @@ pub(crate) fn put(store: &Store, file: Option<&Path>) -> Result<()> {
         None => store.put_reader(&mut io::stdin().lock())?,
     };
     store.sync()?;
-    print(&to_canonical(&object)?);
-    Ok(())
+    print(&to_canonical(&object)?)
 }
 
 pub(crate) fn get(store: &Store, name: &str, output: Option<&Path>) -> Result<()> {
     let object = find(store, name)?;
+    store.verify(&object)?;
     let path = store.object_path(&object);
-    if hash(&path)? != object.blake3 {
-        return Err(Error::damaged(format!(
-            "{}: its bytes do not match its name",
-            path.display()
-        ))
-        .advice("ramforge verify --repair removes it, and the next run makes it again"));
-    }
     let mut from = File::open(&path).at(&path)?;
     match output {
         Some(to) => io::copy(&mut from, &mut File::create(to).at(to)?)
@@ -60,39 +53,6 @@ fn find(store: &Store, name: &str) -> Result<Object> {
     Ok(Object { blake3, size })
 }
 
-fn hash(path: &Path) -> Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path).at(path)?).at(path)?;
-    Ok(hasher.finalize().into())
-}
-
-pub(crate) fn verify(store: &Store, repair: bool) -> Result<()> {
-    let (mut checked, mut damaged) = (0_u64, 0_u64);
-    for path in files(&store.root().join("objects")) {
-        checked += 1;
-        if hash(&path)?.to_string() == name_of(&path) {
-            continue;
-        }
-        damaged += 1;
-        print(&format!("damaged: {}", path.display()));
-        if repair {
-            fs::remove_file(&path).at(&path)?;
-        }
-    }
-    print(&format!("{checked} objects read, {damaged} damaged"));
-    match (damaged, repair) {
-        (0, _) => Ok(()),
-        (_, true) => {
-            print("the damaged ones were removed; the next run makes again what it needs");
-            Ok(())
-        }
-        (n, false) => Err(
-            Error::damaged(format!("{n} objects do not match their names"))
-                .advice("ramforge verify --repair removes them, and the next run makes them again"),
-        ),
-    }
-}
-
 pub(crate) fn stats(store: &Store) -> Result<()> {
     for kind in ["objects", "actions", "journal"] {
         let dir = store.root().join(kind);
@@ -101,23 +61,16 @@ pub(crate) fn stats(store: &Store) -> Result<()> {
         print(&format!(
             "{kind:8} {count:8}  {:10.1} MiB",
             bytes as f64 / f64::from(1 << 20)
-        ));
+        ))?;
     }
     Ok(())
 }
 
-fn files(dir: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+pub(crate) fn files(dir: &Path) -> impl Iterator<Item = std::path::PathBuf> {
     let entries = WalkDir::new(dir).sort_by_file_name().into_iter();
     entries.filter_map(|e| {
         e.ok()
             .filter(|e| e.file_type().is_file())
             .map(walkdir::DirEntry::into_path)
     })
-}
-
-/// `…/ab/cdef…` → `abcdef…`.
-fn name_of(path: &Path) -> String {
-    let mut parts = path.iter().rev().filter_map(|p| p.to_str());
-    let rest = parts.next().unwrap_or_default();
-    format!("{}{rest}", parts.next().unwrap_or_default())
 }

@@ -7,11 +7,19 @@ use store::Store;
 
 use crate::print;
 
-pub(crate) fn start(store: &Store, arguments: Vec<String>) -> Result<()> {
+/// Bytes of a run's arguments that go into the journal; what is longer is left out.
+const ROOM: usize = 600;
+
+pub(crate) fn start(store: &Store, mut arguments: Vec<String>) -> Result<()> {
     let run = new_run_id();
+    let mut room = ROOM;
+    arguments.retain(|a| {
+        let fits = a.len() <= room;
+        room -= if fits { a.len() } else { 0 };
+        fits
+    });
     Journal::open(&store.journal_dir(), &run)?.append(Event::RunStarted { arguments })?;
-    print(&run);
-    Ok(())
+    print(&run)
 }
 
 pub(crate) fn finish(store: &Store, code: u8) -> Result<()> {
