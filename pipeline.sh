@@ -30,20 +30,28 @@ RAMFORGE_RUN=$(ramforge start-run -- "$@")
 export RAMFORGE_RUN
 
 # The first stage that failed says why; the ones behind it only got nothing to read.
+# shellcheck disable=SC2317,SC2086
 stages() {
     set +e
-    # shellcheck disable=SC2086
     desc-parse "$@" | rootfs-assemble ${ROOTFS_ASSEMBLE-} | raw-image ${RAW_IMAGE-} |
         initrd-inject | iso-pack | ram-check ${RAM_CHECK-} >"$manifest"
     for status in "${PIPESTATUS[@]}"; do [ "$status" = 0 ] || return "$status"; done
+}
+
+# Ends the programs that a job consists of; one that has no children is a program itself.
+# shellcheck disable=SC2317,SC2086
+signal() {
+    local programs
+    programs=$(cat "/proc/$1/task/$1/children" 2>/dev/null) || true
+    kill -TERM ${programs:-$1} 2>/dev/null || true
 }
 
 # Runs a command so that a signal to this script reaches all of its programs.
 attend() {
     "$@" &
     local group=$! code=0
-    # shellcheck disable=SC2046,SC2064
-    trap "kill -TERM \$(cat /proc/$group/task/$group/children || echo $group) 2>/dev/null || true" INT TERM HUP
+    # shellcheck disable=SC2064
+    trap "signal $group" INT TERM HUP
     wait $group || code=$?
     while kill -0 $group 2>/dev/null; do code=0 && wait $group || code=$?; done
     trap - INT TERM HUP
