@@ -25,7 +25,8 @@ pub struct Rootfs {
     pub packages_file: Object,
     /// The kernel that boots.
     pub kernel: Kernel,
-    /// The base initramfs that was made with the tree; absent: `initrd-inject` has it made.
+    /// The base initramfs that was made with the tree; absent: the tree has no
+    /// dracut, and `initrd-inject` refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initramfs: Option<Object>,
     /// Time stamp for everything the later stages write, seconds since 1970 UTC.
