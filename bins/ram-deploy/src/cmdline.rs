@@ -45,10 +45,16 @@ impl Cmdline {
         Some(found.1.as_deref().unwrap_or(""))
     }
 
-    /// Whether `name` is there and not switched off by `=0`, `=no`, `=n`, `=off` or `=false`.
-    pub fn switch(&self, name: &str) -> bool {
+    /// Whether `name` is switched on, or off by `=0`, `=no`, `=n`, `=off` or `=false`; `None` where it
+    /// is not there.
+    pub fn choice(&self, name: &str) -> Option<bool> {
         self.value(name)
-            .is_some_and(|v| !["0", "n", "no", "off", "false"].contains(&v))
+            .map(|v| !["0", "n", "no", "off", "false"].contains(&v))
+    }
+
+    /// Whether `name` is there and not switched off.
+    pub fn switch(&self, name: &str) -> bool {
+        self.choice(name) == Some(true)
     }
 
     /// The number that `name` has, in the kernel's notation: decimal, or hexadecimal after `0x`.
@@ -74,8 +80,8 @@ impl Cmdline {
     ///
     /// # Errors
     /// As [`Cmdline::number`].
-    pub fn seconds(&self, name: &str, default: u64) -> Result<Duration> {
-        Ok(Duration::from_secs(self.number(name)?.unwrap_or(default)))
+    pub fn seconds(&self, name: &str) -> Result<Option<Duration>> {
+        Ok(self.number(name)?.map(Duration::from_secs))
     }
 }
 
@@ -164,5 +170,10 @@ mod tests {
         let line = Cmdline::parse("rd.a rd.b=0 rd.c=1");
         assert!(line.switch("rd.a") && line.switch("rd.c"));
         assert!(!line.switch("rd.b") && !line.switch("rd.d"));
+        for off in ["no", "off", "false", "n", "0"] {
+            let line = Cmdline::parse(&format!("rd.x={off}"));
+            assert_eq!(line.choice("rd.x"), Some(false), "{off}");
+        }
+        assert_eq!(line.choice("rd.d"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The medium: found by its volume id, proven by the digest of its chunk map.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -22,17 +22,23 @@ const PRIMARY_VOLUME_DESCRIPTOR: u64 = 16 * 2048;
 const MOUNT_POINT: &str = "/run/ramforge/medium";
 /// After this time a person is told what is waited for.
 const SILENCE: Duration = Duration::from_secs(3);
-/// A medium with the right name but another map does not keep us waiting for a better one longer than that.
+/// How long a medium may take to appear where rd.ramforge.wait says nothing.
+const WAIT: Duration = Duration::from_secs(60);
+/// After this time a medium of another build ends the waiting, where rd.ramforge.wait says nothing.
 const GRACE: Duration = Duration::from_secs(15);
+/// How soon a medium is mounted again that failed or had another map: it may have been changed.
+const RETRY: Duration = Duration::from_secs(2);
+/// Whether the kernel closes the tray of a drive that is opened.
+const AUTOCLOSE: &str = "/proc/sys/dev/cdrom/autoclose";
 
-/// A mounted medium with the right map.
+/// A mounted medium with the right map. It is unmounted when it goes out of scope.
 #[derive(Debug)]
 pub struct Medium {
     /// The device it is in.
     pub device: Device,
     /// Its chunk map, verified.
     pub map: ChunkMap,
-    root: PathBuf,
+    mount: Mount,
 }
 
 /// The volume identifier in a primary volume descriptor (ECMA-119, 8.4).
@@ -43,17 +49,19 @@ pub fn volume_id(descriptor: &[u8]) -> Option<String> {
     Some(id.trim_end_matches([' ', '\0']).to_owned())
 }
 
-/// Waits for the medium of `config`, at most for `limit`, loading drivers as devices appear.
+/// Waits for the medium of `config`, at most for `limit`, loading drivers as devices appear. Without a
+/// `limit` a medium of another build ends the waiting early.
 ///
 /// # Errors
 /// A sentence that tells what was seen instead.
 pub fn find(
     config: &Config,
-    limit: Duration,
+    limit: Option<Duration>,
     loader: &mut Loader,
     console: &Console,
 ) -> Result<Medium> {
     let begin = Instant::now();
+    let _trays = Trays::leave_open();
     let mut seen = Seen::default();
     let mut told = false;
     loop {
@@ -62,7 +70,7 @@ pub fn find(
             return Ok(medium);
         }
         let waited = begin.elapsed();
-        if waited >= limit || (waited >= GRACE && !seen.other_map.is_empty()) {
+        if seen.enough(waited, limit) {
             return Err(seen.sentence(config, waited));
         }
         if waited >= SILENCE && !told {
@@ -74,72 +82,158 @@ pub fn find(
     }
 }
 
-/// What was met while looking.
-#[derive(Debug, Default)]
-struct Seen {
-    devices: BTreeSet<String>,
-    other_map: BTreeSet<String>,
-    unreadable: BTreeSet<String>,
+/// Keeps the kernel from closing the tray of a drive each time it is looked at; undone when dropped.
+#[derive(Debug)]
+struct Trays {
+    before: Option<String>,
 }
 
+impl Trays {
+    fn leave_open() -> Self {
+        // Without CD drives the file is not there, and nothing is to be done.
+        let before = std::fs::read_to_string(AUTOCLOSE).ok();
+        let before = before.filter(|_| std::fs::write(AUTOCLOSE, "0").is_ok());
+        Self { before }
+    }
+}
+
+impl Drop for Trays {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // A comfort of the running system, which it can set itself.
+            let _ = std::fs::write(AUTOCLOSE, before.trim());
+        }
+    }
+}
+
+/// What a device turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Finding {
+    /// Another volume or none.
+    Other,
+    /// Nothing can be read from it.
+    Unreadable,
+    /// The right volume id with another map.
+    OtherMap,
+    /// The right volume id, and then an error.
+    Failed(String),
+}
+
+/// What was met while looking, by the device's name, and when.
+#[derive(Debug, Default)]
+struct Seen(BTreeMap<String, (Finding, Instant)>);
+
 impl Seen {
+    fn note(&mut self, device: &Device, finding: Finding) {
+        self.0
+            .insert(device.name.clone(), (finding, Instant::now()));
+    }
+
+    /// Whether the device is to be looked at (again).
+    fn is_due(&self, device: &Device, now: Instant) -> bool {
+        match self.0.get(&device.name) {
+            Some((Finding::OtherMap | Finding::Failed(_), when)) => {
+                now.saturating_duration_since(*when) >= RETRY
+            }
+            _ => true,
+        }
+    }
+
+    /// Forgets devices that are gone, but not why one failed: it may have gone because of that.
+    fn keep(&mut self, present: &[Device]) {
+        self.0.retain(|name, (finding, _)| {
+            matches!(finding, Finding::Failed(_)) || present.iter().any(|d| d.name == *name)
+        });
+    }
+
+    fn enough(&self, waited: Duration, limit: Option<Duration>) -> bool {
+        let other_map = || self.0.values().any(|(f, _)| *f == Finding::OtherMap);
+        waited >= limit.unwrap_or(WAIT) || (limit.is_none() && waited >= GRACE && other_map())
+    }
+
+    fn names(&self, which: impl Fn(&Finding) -> bool) -> String {
+        let names = self.0.iter().filter(|(_, (finding, _))| which(finding));
+        names
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
     fn sentence(&self, config: &Config, waited: Duration) -> Stop {
-        let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
-        let id = &config.volume_id;
-        if !self.other_map.is_empty() {
+        let (id, waited) = (&config.volume_id, waited.as_secs());
+        let more = "give more time with rd.ramforge.wait=SECONDS on the kernel command line";
+        let failed: Vec<&str> = self
+            .0
+            .values()
+            .filter_map(|(finding, _)| match finding {
+                Finding::Failed(why) => Some(why.as_str()),
+                _ => None,
+            })
+            .collect();
+        let other_map = self.names(|f| *f == Finding::OtherMap);
+        if !failed.is_empty() {
             return Stop::new(
                 format!(
-                    "the medium {id} in {} is damaged or of another build: its /{} is not the one this initramfs was made for",
-                    list(&self.other_map),
-                    config::MAP_ON_MEDIUM
+                    "no medium with volume id {id} can be used, tried for {waited} s: {}",
+                    failed.join("; ")
                 ),
-                "write the ISO to the medium again and compare its checksum, or plug in the medium that was booted",
+                format!(
+                    "write the ISO to the medium again and compare its checksum, try another port, or {more}"
+                ),
             );
         }
-        let looked = match (self.devices.is_empty(), self.unreadable.is_empty()) {
+        if !other_map.is_empty() {
+            return Stop::new(
+                format!(
+                    "the medium {id} in {other_map} is damaged or of another build: its /{} is not the one this initramfs was made for",
+                    config::MAP_ON_MEDIUM
+                ),
+                format!(
+                    "write the ISO to the medium again and compare its checksum, plug in the medium that was booted, or {more}"
+                ),
+            );
+        }
+        let unreadable = self.names(|f| *f == Finding::Unreadable);
+        let looked = match (self.0.is_empty(), unreadable.is_empty()) {
             (true, _) => "no block device is there".to_owned(),
-            (_, true) => format!("looked at {}", list(&self.devices)),
+            (_, true) => format!("looked at {}", self.names(|_| true)),
             (_, false) => format!(
-                "looked at {}, could not read {}",
-                list(&self.devices),
-                list(&self.unreadable)
+                "looked at {}, could not read {unreadable}",
+                self.names(|_| true)
             ),
         };
         Stop::new(
-            format!(
-                "no medium with volume id {id} appeared in {} s ({looked})",
-                waited.as_secs()
-            ),
-            "plug it in and restart, or give more time with rd.ramforge.wait=SECONDS",
+            format!("no medium with volume id {id} appeared in {waited} s ({looked})"),
+            format!("plug it in and restart, or {more}"),
         )
     }
 }
 
-/// Looks at every device once.
+/// Looks at every device that is due.
 fn look(config: &Config, seen: &mut Seen) -> Result<Option<Medium>> {
-    for device in devices::all() {
-        if device.name.starts_with("ram") || device.name.starts_with("zram") || device.size() == 0 {
+    let is_ram = |d: &Device| d.name.starts_with("ram") || d.name.starts_with("zram");
+    let mut present = devices::all();
+    present.retain(|d| !is_ram(d) && d.size() != 0);
+    seen.keep(&present);
+    for device in present {
+        if !seen.is_due(&device, Instant::now()) {
             continue;
         }
-        // What answered with another map a moment ago still does.
-        if seen.other_map.contains(&device.name) {
-            continue;
-        }
-        seen.devices.insert(device.name.clone());
         let found = device.open().and_then(|file| descriptor(&file));
-        match found {
-            Ok(id) if id.as_deref() == Some(&config.volume_id) => (),
-            Ok(_) => continue,
-            Err(_) => {
-                seen.unreadable.insert(device.name.clone());
-                continue;
-            }
-        }
-        seen.unreadable.remove(&device.name);
-        match Medium::mount(device.clone(), config)? {
-            Some(medium) => return Ok(Some(medium)),
-            None => seen.other_map.insert(device.name),
+        let finding = match found {
+            Ok(id) if id.as_deref() != Some(&config.volume_id) => Finding::Other,
+            Err(_) => Finding::Unreadable,
+            Ok(_) => match Mount::open(&device, config) {
+                Ok(Some((mount, text))) => {
+                    let map = ChunkMap::parse(&text)
+                        .map_err(|e| Stop::new(e.to_string(), "build the image again"))?;
+                    return Ok(Some(Medium { device, map, mount }));
+                }
+                Ok(None) => Finding::OtherMap,
+                Err(e) => Finding::Failed(format!("{}: {e}", device.name)),
+            },
         };
+        seen.note(&device, finding);
     }
     Ok(None)
 }
@@ -155,26 +249,9 @@ fn descriptor(file: &File) -> io::Result<Option<String>> {
 }
 
 impl Medium {
-    /// Mounts `device`; `None` where its map is not the one that `config` names.
-    fn mount(device: Device, config: &Config) -> Result<Option<Self>> {
-        let root = PathBuf::from(MOUNT_POINT);
-        mount_iso(&device, &root)?;
-        match read_map(&root, config) {
-            Some(text) => {
-                let map = ChunkMap::parse(&text)
-                    .map_err(|e| Stop::new(e.to_string(), "build the image again"))?;
-                Ok(Some(Self { device, map, root }))
-            }
-            None => {
-                unmount(&root)?;
-                Ok(None)
-            }
-        }
-    }
-
     /// Where it is mounted.
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.mount.root
     }
 
     /// Unmounts it and drops what the kernel caches of it. Nothing refers to it afterwards.
@@ -182,60 +259,99 @@ impl Medium {
     /// # Errors
     /// A sentence where something still uses it.
     pub fn release(self) -> Result<()> {
-        unmount(&self.root)?;
-        let flushed = self
-            .device
+        let Self { device, mount, .. } = self;
+        mount.end().map_err(|e| {
+            Stop::new(
+                format!("the medium cannot be unmounted: {e}"),
+                "do not remove it before shutdown",
+            )
+        })?;
+        let flushed = device
             .open()
             .and_then(|file| Ok(sys::block::flush_buffers(&file)?));
         // A medium that is gone already has no cache to drop.
         drop(flushed);
-        match holders(&self.device) {
+        match holders(&device) {
             None => Ok(()),
             Some(holder) => Err(Stop::new(
-                format!("{} is still in use by {holder}", self.device.name),
+                format!("{} is still in use by {holder}", device.name),
                 "do not remove the medium before shutdown",
             )),
         }
     }
 }
 
-fn mount_iso(device: &Device, root: &Path) -> Result<()> {
-    let cannot = |e: io::Error| {
-        Stop::new(
-            format!("{} cannot be mounted as ISO 9660: {e}", device.name),
-            "write the ISO to the medium again and compare its checksum",
-        )
-    };
-    std::fs::create_dir_all(root).map_err(cannot)?;
-    let node = device.node().map_err(cannot)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    // Without Joliet no character set is needed, whose module may not be there.
-    rustix::mount::mount(&node, root, "iso9660", flags, Some(c"nojoliet"))
-        .map_err(|e| cannot(e.into()))
+/// A mounted file system, unmounted when dropped.
+#[derive(Debug)]
+struct Mount {
+    root: PathBuf,
+    held: bool,
+}
+
+impl Mount {
+    /// Mounts `device` and reads its map; `None` where that is not the one that `config` names.
+    fn open(device: &Device, config: &Config) -> io::Result<Option<(Self, Vec<u8>)>> {
+        let cannot =
+            |e: io::Error| io::Error::new(e.kind(), format!("cannot be mounted as ISO 9660: {e}"));
+        let mount = Self::iso(device).map_err(cannot)?;
+        match read_map(&mount.root, config) {
+            Ok(Some(text)) => Ok(Some((mount, text))),
+            Ok(None) => mount.end().map(|()| None),
+            Err(e) => {
+                let fact = format!("/{} cannot be read: {e}", config::MAP_ON_MEDIUM);
+                Err(io::Error::new(e.kind(), fact))
+            }
+        }
+    }
+
+    fn iso(device: &Device) -> io::Result<Self> {
+        let root = PathBuf::from(MOUNT_POINT);
+        std::fs::create_dir_all(&root)?;
+        let node = device.node()?;
+        let flags =
+            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        // Without Joliet no character set is needed, whose module may not be there.
+        rustix::mount::mount(&node, &root, "iso9660", flags, Some(c"nojoliet"))?;
+        Ok(Self { root, held: true })
+    }
+
+    /// Unmounts it.
+    fn end(mut self) -> io::Result<()> {
+        self.held = false;
+        unmount(&self.root)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.held {
+            // It only goes out of scope where another error is on its way to the person.
+            let _ = unmount(&self.root);
+        }
+    }
 }
 
 /// The map's bytes, where they are those that `config` names.
-fn read_map(root: &Path, config: &Config) -> Option<Vec<u8>> {
+fn read_map(root: &Path, config: &Config) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(root.join(config::MAP_ON_MEDIUM)) {
+        // Another medium of the same name.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     let mut text = Vec::new();
-    let file = File::open(root.join(config::MAP_ON_MEDIUM)).ok()?;
-    file.take(config.map.size + 1).read_to_end(&mut text).ok()?;
-    (Digest::of(&text) == config.map.blake3).then_some(text)
+    file.take(config.map.size.saturating_add(1))
+        .read_to_end(&mut text)?;
+    Ok((Digest::of(&text) == config.map.blake3).then_some(text))
 }
 
-fn unmount(root: &Path) -> Result<()> {
+fn unmount(root: &Path) -> io::Result<()> {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         match rustix::mount::unmount(root, UnmountFlags::NOFOLLOW) {
-            Ok(()) => return Ok(()),
             Err(rustix::io::Errno::BUSY) if Instant::now() < end => {
                 std::thread::sleep(devices::POLL);
             }
-            Err(e) => {
-                return Err(Stop::new(
-                    format!("the medium cannot be unmounted: {e}"),
-                    "do not remove it before shutdown",
-                ));
-            }
+            outcome => return Ok(outcome?),
         }
     }
 }
@@ -277,10 +393,8 @@ mod tests {
         assert_eq!(volume_id(&[]), None);
     }
 
-    #[test]
-    fn only_the_map_of_the_configuration_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = |text: &[u8]| Config {
+    fn config(text: &[u8]) -> Config {
+        Config {
             format: 1,
             volume_id: "INSTALL".into(),
             map: manifest::Object::of(text),
@@ -294,16 +408,65 @@ mod tests {
             resize: false,
             reserve_bytes: 0,
             initramfs_bytes: 0,
-        };
-        assert_eq!(read_map(dir.path(), &config(b"map")), None);
+        }
+    }
+
+    #[test]
+    fn only_the_map_of_the_configuration_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &[u8]| read_map(dir.path(), &config(text)).unwrap();
+        assert_eq!(read(b"map"), None);
         std::fs::create_dir(dir.path().join("ramforge")).unwrap();
         std::fs::write(dir.path().join(config::MAP_ON_MEDIUM), b"map").unwrap();
-        assert_eq!(
-            read_map(dir.path(), &config(b"map")).as_deref(),
-            Some(&b"map"[..])
+        assert_eq!(read(b"map").as_deref(), Some(&b"map"[..]));
+        assert_eq!(read(b"mab"), None);
+        assert_eq!(read(b"ma"), None);
+    }
+
+    #[test]
+    fn a_map_that_cannot_be_read_is_no_other_map() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join(config::MAP_ON_MEDIUM)).unwrap();
+        assert!(read_map(dir.path(), &config(b"map")).is_err());
+    }
+
+    #[test]
+    fn a_medium_that_failed_is_tried_again() {
+        let (a, b) = (Device::named("sr0"), Device::named("sda"));
+        let mut seen = Seen::default();
+        seen.note(&a, Finding::OtherMap);
+        seen.note(&b, Finding::Unreadable);
+        let now = Instant::now();
+        assert!(seen.is_due(&a, now + RETRY) && seen.is_due(&b, now));
+        let just_now = seen.0["sr0"].1;
+        assert!(!seen.is_due(&a, just_now));
+        seen.keep(&[b]);
+        assert!(seen.is_due(&a, just_now) && seen.0.len() == 1);
+    }
+
+    #[test]
+    fn a_limit_that_was_asked_for_is_kept() {
+        let mut seen = Seen::default();
+        assert!(!seen.enough(GRACE, None) && seen.enough(WAIT, None));
+        seen.note(&Device::named("sr0"), Finding::OtherMap);
+        assert!(seen.enough(GRACE, None));
+        let asked = Some(Duration::from_secs(600));
+        assert!(!seen.enough(WAIT, asked) && seen.enough(Duration::from_secs(600), asked));
+        let text = seen.sentence(&config(b""), GRACE).to_string();
+        assert!(
+            text.contains("INSTALL in sr0") && text.contains("rd.ramforge.wait="),
+            "{text}"
         );
-        assert_eq!(read_map(dir.path(), &config(b"mab")), None);
-        assert_eq!(read_map(dir.path(), &config(b"ma")), None);
+    }
+
+    #[test]
+    fn what_failed_is_told_at_the_end() {
+        let mut seen = Seen::default();
+        seen.note(&Device::named("sda"), Finding::OtherMap);
+        seen.note(&Device::named("sr0"), Finding::Failed("sr0: broken".into()));
+        seen.keep(&[]);
+        let text = seen.sentence(&config(b""), WAIT).to_string();
+        assert!(text.contains("tried for 60 s: sr0: broken"), "{text}");
     }
 
     #[test]

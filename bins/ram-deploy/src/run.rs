@@ -22,8 +22,6 @@ use crate::target::Disk;
 
 /// Says that the deployment is done; the hooks look for it.
 pub const DONE_FILE: &str = "/run/ramforge/deployed";
-/// Seconds that a medium may take to appear.
-const WAIT: u64 = 60;
 
 /// Deploys the image of the medium into the RAM disk.
 ///
@@ -39,7 +37,7 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     check_ram(&config)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
-    let wait = cmdline.seconds("rd.ramforge.wait", WAIT)?;
+    let wait = cmdline.seconds("rd.ramforge.wait")?;
     let medium = medium::find(&config, wait, &mut loader, console)?;
     check_ram(&config)?;
     let path = disk.set_up(&mut loader)?;
