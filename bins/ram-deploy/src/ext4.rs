@@ -21,13 +21,14 @@ pub struct Superblock {
     pub uuid: String,
 }
 
-/// Reads the superblock of the file system in `device`; `None` where there is no ext4.
+/// Reads the superblock of the file system that begins at byte `start` of `device`; `None` where there
+/// is no ext4.
 ///
 /// # Errors
 /// What the system says.
-pub fn read(device: &impl FileExt) -> io::Result<Option<Superblock>> {
+pub fn read(device: &impl FileExt, start: u64) -> io::Result<Option<Superblock>> {
     let mut block = [0; 1024];
-    match device.read_exact_at(&mut block, OFFSET) {
+    match device.read_exact_at(&mut block, start.saturating_add(OFFSET)) {
         Ok(()) => Ok(parse(&block)),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(e),
@@ -74,7 +75,7 @@ mod tests {
             .status()
             .expect("mke2fs (package e2fsprogs)");
         assert!(made.success());
-        let found = read(file.as_file()).unwrap().unwrap();
+        let found = read(file.as_file(), 0).unwrap().unwrap();
         assert_eq!((found.blocks, found.block_size), (9 << 8, 4096));
         assert_eq!(found.uuid, uuid);
     }
@@ -82,8 +83,8 @@ mod tests {
     #[test]
     fn other_bytes_are_no_ext4() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(read(file.as_file()).unwrap(), None);
+        assert_eq!(read(file.as_file(), 0).unwrap(), None);
         file.as_file().set_len(4096).unwrap();
-        assert_eq!(read(file.as_file()).unwrap(), None);
+        assert_eq!(read(file.as_file(), 0).unwrap(), None);
     }
 }

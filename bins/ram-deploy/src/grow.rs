@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use image::gpt;
+use image::guid::Guid;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -21,16 +22,24 @@ use crate::stop::{Result, Stop};
 const MOUNT_POINT: &str = "/run/ramforge/root";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Grows the root file system with that UUID, in the last partition of `disk`, where there is room. The
-/// kernel knows the partitions afterwards.
+/// Grows the root file system with that UUID in `disk`, where it is in the last partition and there is
+/// room behind it. The kernel knows the partitions afterwards. Where another partition is the last one
+/// nothing is changed.
 ///
 /// # Errors
 /// A sentence.
 pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<()> {
     let path = disk.node().map_err(|e| cannot(disk, "opening it", &e))?;
     let known = disk.child(1).is_some();
-    grow_table(&path, disk.size(), known)
+    let is_last = grow_table(&path, disk.size(), root_uuid, known)
         .map_err(|e| cannot(disk, "growing its partition table", &e))?;
+    if !is_last {
+        console.say(&format!(
+            "root not grown: it is not in the last partition of /dev/{}",
+            disk.name
+        ));
+        return Ok(());
+    }
     let (partition, superblock) = partition(disk, root_uuid)?;
     let blocks = partition.size() / superblock.block_size;
     if blocks <= superblock.blocks {
@@ -54,12 +63,17 @@ fn cannot(device: &Device, action: &str, error: &io::Error) -> Stop {
 }
 
 /// Grows the table to the disk, which is `size` bytes long, and tells the kernel, which may have
-/// `known` the partitions before. A table that fits already is not written again.
-fn grow_table(path: &Path, size: u64, known: bool) -> io::Result<()> {
+/// `known` the partitions before. A table that fits already is not written again. `false`, and nothing
+/// written, where the root is not in the last partition.
+fn grow_table(path: &Path, size: u64, root_uuid: &str, known: bool) -> io::Result<bool> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let table = gpt::read(&mut file).map_err(io::Error::other)?;
-    if table.sectors == size / gpt::SECTOR {
-        return if known { Ok(()) } else { reread(&file) };
+    let is_last = root_is_last(&file, &table, root_uuid)?;
+    if !is_last || table.sectors == size / gpt::SECTOR {
+        if !known {
+            reread(&file)?;
+        }
+        return Ok(is_last);
     }
     let grown = gpt::grow(&mut file, size).map_err(io::Error::other)?;
     file.sync_all()?;
@@ -68,15 +82,21 @@ fn grow_table(path: &Path, size: u64, known: bool) -> io::Result<()> {
     let length = (grown.last + 1 - grown.first) * gpt::SECTOR;
     // Known partitions must stay: systemd drops the mount of a root that vanishes, even for a moment.
     if known {
-        Ok(sys::block::resize_partition(
-            &file,
-            grown.number as u32,
-            start,
-            length,
-        )?)
+        sys::block::resize_partition(&file, grown.number as u32, start, length)?;
     } else {
-        reread(&file)
+        reread(&file)?;
     }
+    Ok(true)
+}
+
+/// Whether the partition that lies last on the disk holds the ext4 with that UUID.
+fn root_is_last(disk: &File, table: &gpt::Table, uuid: &str) -> io::Result<bool> {
+    let used = table.partitions.iter().filter(|p| p.kind != Guid::ZERO);
+    let Some(last) = used.max_by_key(|p| p.last) else {
+        return Ok(false);
+    };
+    let found = ext4::read(disk, last.first.saturating_mul(gpt::SECTOR))?;
+    Ok(found.is_some_and(|superblock| superblock.uuid == uuid))
 }
 
 /// Has the kernel read the partition table again.
@@ -101,8 +121,9 @@ pub fn reread(disk: &File) -> io::Result<()> {
 pub fn partition(disk: &Device, uuid: &str) -> Result<(Device, Superblock)> {
     let end = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = find_root(uuid, |d| d.disk().as_ref() == Some(disk)) {
-            return Ok(found);
+        let found = find_roots(uuid, |d| d.disk().as_ref() == Some(disk));
+        if let Some(first) = found.into_iter().next() {
+            return Ok(first);
         }
         if Instant::now() >= end {
             return Err(Stop::new(
@@ -117,20 +138,17 @@ pub fn partition(disk: &Device, uuid: &str) -> Result<(Device, Superblock)> {
     }
 }
 
-/// The partition that fits and whose ext4 has that UUID.
-pub fn find_root(uuid: &str, fits: impl Fn(&Device) -> bool) -> Option<(Device, Superblock)> {
+/// All partitions that fit and whose ext4 has that UUID.
+pub fn find_roots(uuid: &str, fits: impl Fn(&Device) -> bool) -> Vec<(Device, Superblock)> {
     let partitions = devices::all()
         .into_iter()
         .filter(|d| d.partition().is_some() && fits(d));
-    for device in partitions {
-        let found = device.open().and_then(|file| ext4::read(&file));
-        if let Ok(Some(superblock)) = found
-            && superblock.uuid == uuid
-        {
-            return Some((device, superblock));
-        }
-    }
-    None
+    partitions
+        .filter_map(|device| {
+            let superblock = device.open().and_then(|file| ext4::read(&file, 0)).ok()??;
+            (superblock.uuid == uuid).then_some((device, superblock))
+        })
+        .collect()
 }
 
 fn grow_mounted(partition: &Device, blocks: u64) -> io::Result<()> {
@@ -144,4 +162,70 @@ fn grow_mounted(partition: &Device, blocks: u64) -> io::Result<()> {
     });
     rustix::mount::unmount(&root, UnmountFlags::NOFOLLOW)?;
     grown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+    use std::process::Command;
+
+    const UUID: &str = "01234567-89ab-cdef-0123-456789abcdef";
+    const SECTORS: u64 = 64 << 11;
+
+    /// A disk whose partition 1 is an ext4 with [`UUID`]; it lies last where `last` says so.
+    fn disk(last: bool) -> tempfile::NamedTempFile {
+        let root = tempfile::NamedTempFile::new().unwrap();
+        root.as_file().set_len(8 << 20).unwrap();
+        let made = Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-U", UUID])
+            .arg(root.path())
+            .status()
+            .expect("mke2fs (package e2fsprogs)");
+        assert!(made.success());
+        let partition = |kind, first: u64, mib: u64| gpt::Partition {
+            kind,
+            guid: kind,
+            first: first << 11,
+            last: ((first + mib) << 11) - 1,
+            attributes: 0,
+            name: String::new(),
+        };
+        let (root_at, other_at) = if last { (10, 1) } else { (1, 10) };
+        let table = gpt::Table {
+            guid: gpt::ESP,
+            sectors: SECTORS,
+            partitions: vec![
+                partition(gpt::LINUX_DATA, root_at, 8),
+                partition(gpt::ESP, other_at, 8),
+            ],
+        };
+        let mut disk = tempfile::NamedTempFile::new().unwrap();
+        disk.as_file().set_len(SECTORS * gpt::SECTOR).unwrap();
+        gpt::write(disk.as_file_mut(), &table, &[]).unwrap();
+        let bytes = std::fs::read(root.path()).unwrap();
+        disk.as_file().write_all_at(&bytes, root_at << 20).unwrap();
+        disk
+    }
+
+    #[test]
+    fn only_the_root_is_grown() {
+        for last in [true, false] {
+            let mut disk = disk(last);
+            let table = gpt::read(disk.as_file_mut()).unwrap();
+            let is_last = |uuid| root_is_last(disk.as_file(), &table, uuid).unwrap();
+            assert_eq!(is_last(UUID), last);
+            assert!(!is_last("another"));
+        }
+    }
+
+    #[test]
+    fn a_table_whose_last_partition_is_another_is_not_written() {
+        let disk = disk(false);
+        disk.as_file().set_len(2 * SECTORS * gpt::SECTOR).unwrap();
+        let before = std::fs::read(disk.path()).unwrap();
+        let grown = grow_table(disk.path(), 2 * SECTORS * gpt::SECTOR, UUID, true);
+        assert!(!grown.unwrap());
+        assert!(std::fs::read(disk.path()).unwrap() == before);
+    }
 }

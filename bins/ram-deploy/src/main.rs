@@ -14,32 +14,56 @@ use ram_deploy::console::Console;
 use ram_deploy::{Stop, policy, run};
 
 fn main() -> ExitCode {
-    // A panic aborts; no console may stay silent about it.
-    std::panic::set_hook(Box::new(|info| {
-        let fact = format!("ram-deploy met a fault of its own: {info}");
-        let stop = Stop::new(fact, "report it with this line");
-        policy::stop(&stop, &Cmdline::default(), &Console::open(false));
-    }));
-    let mode = std::env::args().nth(1);
-    let cmdline = match Cmdline::of_kernel() {
-        Ok(cmdline) => cmdline,
-        Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
-    };
-    let console = Console::open(cmdline.switch("rd.kiwi.debug"));
-    match mode.as_deref() {
-        Some("deploy") => match run::deploy(&cmdline, &console) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(stop) => policy::stop(&stop, &cmdline, &console),
-        },
-        Some("grow") => {
-            if let Err(stop) = run::grow_own_disk(&cmdline, &console) {
-                console.say(&format!("warning: {stop}"));
-            }
-            ExitCode::SUCCESS
-        }
+    match std::env::args().nth(1).as_deref() {
+        Some("deploy") => deploy(),
+        Some("grow") => grow(),
         _ => {
             eprintln!("usage: ram-deploy deploy|grow (in an initramfs)");
             ExitCode::from(2)
         }
     }
+}
+
+fn deploy() -> ExitCode {
+    // A panic aborts; no console may stay silent about it.
+    std::panic::set_hook(Box::new(|info| {
+        let cmdline = Cmdline::of_kernel().unwrap_or_default();
+        policy::stop(&fault(info), &cmdline, &Console::open(false));
+    }));
+    let cmdline = match Cmdline::of_kernel() {
+        Ok(cmdline) => cmdline,
+        Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
+    };
+    let console = Console::open(cmdline.switch("rd.kiwi.debug"));
+    match run::deploy(&cmdline, &console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => policy::stop(&stop, &cmdline, &console),
+    }
+}
+
+/// Whatever happens, the boot goes on: the disk holds a whole system without being grown.
+fn grow() -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        warn(&fault(info), &Console::open(false));
+        std::process::exit(0);
+    }));
+    match Cmdline::of_kernel() {
+        Err(stop) => warn(&stop, &Console::open(false)),
+        Ok(cmdline) => {
+            let console = Console::open(cmdline.switch("rd.kiwi.debug"));
+            if let Err(stop) = run::grow_own_disk(&cmdline, &console) {
+                warn(&stop, &console);
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn fault(info: &std::panic::PanicHookInfo<'_>) -> Stop {
+    let fact = format!("ram-deploy met a fault of its own: {info}");
+    Stop::new(fact, "report it with this line")
+}
+
+fn warn(stop: &Stop, console: &Console) {
+    console.say(&format!("warning: {stop}"));
 }

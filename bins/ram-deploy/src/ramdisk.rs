@@ -3,6 +3,7 @@
 //! A page is allocated on every write, zeros too, and reads of pages never written give zeros. So holes
 //! are never written, and a RAM disk may be larger than the machine's RAM.
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::cmdline::Cmdline;
 use crate::config::{Config, RamStore};
 use crate::devices::Device;
 use crate::modules::Loader;
+use crate::pages::{self, Aligned};
 use crate::stop::{Result, Stop};
 
 const APPEAR: Duration = Duration::from_secs(10);
@@ -17,6 +19,20 @@ const APPEAR: Duration = Duration::from_secs(10);
 const MAX_PART: u32 = 16;
 /// More RAM disks than anyone means, so that a typing error makes no thousands.
 const MAX_NUMBER: u32 = 63;
+
+/// The largest size that the kernel can count in bytes.
+const MAX_KIB: u64 = i64::MAX as u64 / 1024;
+/// Bytes that are read at once when a RAM disk is checked.
+const CHECKED: usize = 1 << 20;
+
+/// Where a RAM disk comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This program loaded brd: no page was ever written.
+    Made,
+    /// It was there before, and may hold something.
+    Found,
+}
 
 /// What the RAM disk shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +69,7 @@ impl RamDisk {
                 "set rd.kiwi.oem.installdevice=/dev/ram1 in the boot menu",
             ));
         };
+        check_root(number, cmdline)?;
         let image_kib = config.image_size.div_ceil(1024);
         let size_kib = cmdline
             .number("ramdisk_size")?
@@ -66,6 +83,12 @@ impl RamDisk {
                 format!("set ramdisk_size={image_kib} or more in the boot menu"),
             ));
         }
+        if size_kib > MAX_KIB {
+            return Err(Stop::new(
+                format!("ramdisk_size={size_kib} (KiB) is more than a kernel can address"),
+                format!("set ramdisk_size={image_kib} or more in the boot menu"),
+            ));
+        }
         Ok(Self { number, size_kib })
     }
 
@@ -74,16 +97,21 @@ impl RamDisk {
         Device::named(&format!("ram{}", self.number))
     }
 
-    /// Loads brd so that the device is there, empty, with the right size.
+    /// Loads brd so that the device is there with the right size. What was there before is kept where
+    /// it is large enough, and must be looked at with [`RamDisk::check_empty`].
     ///
     /// # Errors
     /// A sentence where brd cannot be loaded or is there with too small a size.
-    pub fn set_up(&self, loader: &mut Loader) -> Result<PathBuf> {
-        if self.device().size() == 0 {
+    pub fn set_up(&self, loader: &mut Loader) -> Result<(PathBuf, Origin)> {
+        let size = self.device().size();
+        let mut origin = Origin::Made;
+        if size == 0 {
             self.load(loader)?;
-        } else if self.device().size() < self.size_kib * 1024 {
+        } else if size / 1024 < self.size_kib {
             // Loaded by somebody else with its default size, and most likely not in use yet.
             self.reload(loader)?;
+        } else {
+            origin = Origin::Found;
         }
         let path = self.device().wait(APPEAR).map_err(|e| {
             Stop::new(
@@ -98,7 +126,33 @@ impl RamDisk {
         if size_kib < self.size_kib {
             return Err(self.too_small(size_kib));
         }
-        Ok(path)
+        Ok((path, origin))
+    }
+
+    /// Sees that the first `length` bytes of the opened device are zeros: holes of the image are never
+    /// written, so what was there before would show in them. Pages that do not exist cost nothing to read.
+    ///
+    /// # Errors
+    /// A sentence where they are not.
+    pub fn check_empty(&self, device: &impl FileExt, length: u64) -> Result<()> {
+        let mut buffer = Aligned::new(CHECKED);
+        let mut at = 0;
+        while at < length {
+            let part = (length - at).min(CHECKED as u64) as usize;
+            let bytes = &mut buffer.whole()[..part];
+            device.read_exact_at(bytes, at).map_err(|e| {
+                let fact = format!("/dev/ram{} cannot be read: {e}", self.number);
+                Stop::new(fact, "see the kernel's log")
+            })?;
+            if !pages::runs(bytes).is_empty() {
+                return Err(Stop::new(
+                    format!("/dev/ram{} was there before and holds data", self.number),
+                    "restart the machine, or remove it with rmmod brd",
+                ));
+            }
+            at += part as u64;
+        }
+        Ok(())
     }
 
     fn load(&self, loader: &mut Loader) -> Result<()> {
@@ -141,6 +195,21 @@ impl RamDisk {
                 self.size_kib
             ),
         )
+    }
+}
+
+/// Refuses a `root=` that names a partition of another RAM disk: it would never appear.
+fn check_root(written: u32, cmdline: &Cmdline) -> Result<()> {
+    let root = cmdline.value("root").unwrap_or_default();
+    let Some((disk, partition)) = root.rsplit_once('p') else {
+        return Ok(());
+    };
+    match number(disk) {
+        Some(named) if named != written => Err(Stop::new(
+            format!("root={root} is not on /dev/ram{written}, which the image is written to"),
+            format!("set root=/dev/ram{written}p{partition} in the boot menu as well"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -217,6 +286,40 @@ mod tests {
             "ramdisk_size=819199 (KiB) is smaller than the image, which has 819200 KiB; \
              set ramdisk_size=819200 or more in the boot menu"
         );
+    }
+
+    #[test]
+    fn a_size_beyond_counting_is_refused() {
+        let text = resolve(None, "ramdisk_size=18446744073709551615")
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("more than a kernel can address"), "{text}");
+    }
+
+    #[test]
+    fn the_root_must_be_on_the_disk_that_is_written() {
+        let other = "root=/dev/ram1p3 rd.kiwi.oem.installdevice=/dev/ram0";
+        assert_eq!(
+            resolve(None, other).unwrap_err().to_string(),
+            "root=/dev/ram1p3 is not on /dev/ram0, which the image is written to; \
+             set root=/dev/ram0p3 in the boot menu as well"
+        );
+        for root in ["/dev/ram1p3", "/dev/ram0", "UUID=1p2", "/dev/nvme0n1p2", ""] {
+            assert!(resolve(None, &format!("root={root}")).is_ok(), "{root}");
+        }
+    }
+
+    #[test]
+    fn a_ram_disk_that_holds_data_is_refused() {
+        let disk = resolve(None, "").unwrap();
+        let length = 3 * CHECKED as u64 + 512;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(length + 4096).unwrap();
+        file.as_file().write_all_at(b"behind", length).unwrap();
+        assert_eq!(disk.check_empty(file.as_file(), length), Ok(()));
+        file.as_file().write_all_at(b"x", length - 1).unwrap();
+        let text = disk.check_empty(file.as_file(), length).unwrap_err();
+        assert!(text.to_string().contains("/dev/ram1 was there before"));
     }
 
     #[test]

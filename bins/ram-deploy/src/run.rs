@@ -15,7 +15,7 @@ use crate::medium::{self, Medium};
 use crate::modules::Loader;
 use crate::payload::Payload;
 use crate::ram;
-use crate::ramdisk::RamDisk;
+use crate::ramdisk::{Origin, RamDisk};
 use crate::segment;
 use crate::stop::{Result, Stop};
 use crate::target::Disk;
@@ -40,11 +40,14 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let wait = cmdline.seconds("rd.ramforge.wait")?;
     let medium = medium::find(&config, wait, &mut loader, console)?;
     check_ram(&config)?;
-    let path = disk.set_up(&mut loader)?;
+    let (path, origin) = disk.set_up(&mut loader)?;
     let target = Disk::device(&path).map_err(|e| unusable(&disk.device(), &e))?;
     // udev leaves a locked disk alone.
     rustix::fs::flock(target.as_file(), FlockOperation::LockExclusive)
         .map_err(|e| unusable(&disk.device(), &e.into()))?;
+    if origin == Origin::Found {
+        disk.check_empty(target.as_file(), config.image_size)?;
+    }
     copy(&medium, &target, &disk.device(), console)?;
     release(medium, console);
     drop(target);
@@ -108,12 +111,14 @@ fn release(medium: Medium, console: &Console) {
 fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) -> Result<()> {
     // The rules must outlive switch_root: the system's own udev knows no RAM disks.
     write_run("udev/rules.d/59-ramforge.rules", segment::UDEV_RULES)?;
-    let resize = cmdline
-        .value("rd.ramforge.resize")
-        .map_or(config.resize, |v| v != "0");
-    if resize {
-        grow::grow(disk, &config.root_uuid, console)?;
-    } else {
+    let resize = cmdline.choice("rd.ramforge.resize");
+    if resize.unwrap_or(config.resize)
+        && let Err(stop) = grow::grow(disk, &config.root_uuid, console)
+    {
+        // The image is whole: the system may start in less room, but the person must know.
+        console.say(&format!("warning: {stop}"));
+    }
+    if disk.child(1).is_none() {
         let reread = disk.open().and_then(|file| grow::reread(&file));
         reread.map_err(|e| unusable(disk, &e))?;
     }
@@ -141,21 +146,34 @@ fn write_run(name: &str, text: &str) -> Result<()> {
     })
 }
 
-/// Grows the root of the disk this system was written to, where the disk has room behind it.
+/// Grows the root of the disk this system was written to, where the disk has room behind it. Where
+/// two disks hold a root with its UUID nobody knows which is meant, and neither is changed.
 ///
 /// # Errors
 /// A sentence; the boot may go on.
 pub fn grow_own_disk(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let config: GrowConfig = config::read(config::GROW_FILE)?;
     let deployed = fs::exists(DONE_FILE).unwrap_or(false);
-    if deployed || cmdline.value("rd.ramforge.resize") == Some("0") {
+    if deployed || cmdline.choice("rd.ramforge.resize") == Some(false) {
         return Ok(());
     }
-    let Some((root, _)) = grow::find_root(&config.root_uuid, |_| true) else {
-        return Ok(());
-    };
-    match root.disk() {
-        Some(disk) => grow::grow(&disk, &config.root_uuid, console),
-        None => Ok(()),
+    let roots = grow::find_roots(&config.root_uuid, |_| true);
+    match &roots[..] {
+        [] => Ok(()),
+        [(root, _)] => match root.disk() {
+            Some(disk) => grow::grow(&disk, &config.root_uuid, console),
+            None => Ok(()),
+        },
+        several => {
+            let names: Vec<&str> = several.iter().map(|(d, _)| d.name.as_str()).collect();
+            Err(Stop::new(
+                format!(
+                    "{} hold a root file system with the same UUID {}; none is grown",
+                    names.join(" and "),
+                    config.root_uuid
+                ),
+                "detach the disk that is not meant and restart",
+            ))
+        }
     }
 }
