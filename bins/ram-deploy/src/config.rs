@@ -9,6 +9,7 @@ use crate::stop::{Result, Stop};
 
 /// The version of both files' shape. Changelog. 1: the first.
 pub const FORMAT: u64 = 1;
+const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
 /// Where the list of modules lies, without the leading slash.
@@ -117,12 +118,37 @@ pub enum When {
 /// Reads a file of the initramfs that `initrd-inject` wrote.
 ///
 /// # Errors
-/// A sentence with the path.
+/// A sentence with the path; also where the file's `format` is not [`FORMAT`].
 pub fn read<T: serde::de::DeserializeOwned>(path: &str) -> Result<T> {
-    let again = "build the initramfs again with initrd-inject";
     let path = format!("/{path}");
-    let text = std::fs::read(&path).map_err(|e| Stop::new(format!("{path}: {e}"), again))?;
-    serde_json::from_slice(&text).map_err(|e| Stop::new(format!("{path}: {e}"), again))
+    let text = std::fs::read(&path).map_err(|e| again(&path, &e))?;
+    parse(&path, &text)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &str, text: &[u8]) -> Result<T> {
+    /// What every version of every file has.
+    #[derive(Deserialize)]
+    struct Version {
+        format: u64,
+    }
+    let version: Version = serde_json::from_slice(text).map_err(|e| again(path, &e))?;
+    if version.format != FORMAT {
+        return Err(Stop::new(
+            format!(
+                "{path} has format {}, this ram-deploy reads {FORMAT}",
+                version.format
+            ),
+            ONE_RELEASE,
+        ));
+    }
+    serde_json::from_slice(text).map_err(|e| again(path, &e))
+}
+
+fn again(path: &str, error: &dyn std::fmt::Display) -> Stop {
+    Stop::new(
+        format!("{path}: {error}"),
+        "build the initramfs again with initrd-inject",
+    )
 }
 
 impl Config {
@@ -136,24 +162,28 @@ impl Config {
     /// # Errors
     /// A sentence.
     pub fn check(&self) -> Result<()> {
-        let refuse = |fact: String| {
-            Err(Stop::new(
-                fact,
-                "use the initramfs and the program of one release",
-            ))
-        };
-        if self.format != FORMAT {
-            return refuse(format!(
-                "deploy.json has format {}, this ram-deploy reads {FORMAT}",
-                self.format
-            ));
-        }
         if !self.image_size.is_multiple_of(512) {
-            return refuse(format!(
+            let fact = format!(
                 "the image is {} bytes long, which are no whole sectors",
                 self.image_size
-            ));
+            );
+            return Err(Stop::new(fact, ONE_RELEASE));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_format_is_told_before_anything_else() {
+        let text = br#"{"format":2,"something":"new"}"#;
+        let modules = parse::<ModuleList>("/m", text).unwrap_err().to_string();
+        assert!(modules.starts_with("/m has format 2, this"), "{modules}");
+        assert!(parse::<GrowConfig>("/g", text).is_err());
+        let grow = parse::<GrowConfig>("/g", br#"{"format":1,"root_uuid":"u"}"#).unwrap();
+        assert_eq!(grow.root_uuid, "u");
     }
 }

@@ -64,17 +64,24 @@ impl Loader {
     }
 
     /// Loads a module and those it needs. `Ok(false)` where the list does not have it: it is built in.
+    /// One of those may fail, such as a faster checksum that this processor lacks: the module itself
+    /// tells whether it can do without.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says of the module itself, and of what failed before.
     pub fn load(&mut self, name: &str, parameters: &str) -> io::Result<bool> {
         let order = order(&self.list, name);
+        let mut before = String::new();
         for module in &order {
             let own = module.name == name;
             if !self.tried.insert(module.name.clone()) && !own {
                 continue;
             }
-            insert(module, if own { parameters } else { "" })?;
+            match insert(module, if own { parameters } else { "" }) {
+                Ok(()) => (),
+                Err(e) if own => return Err(io::Error::new(e.kind(), format!("{e}{before}"))),
+                Err(e) => before = format!("{before}, after {}: {e}", module.name),
+            }
         }
         Ok(!order.is_empty())
     }

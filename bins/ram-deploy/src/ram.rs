@@ -27,7 +27,7 @@ pub fn available(meminfo: &str) -> Option<u64> {
         .lines()
         .find_map(|l| l.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    kib.checked_mul(1024)
 }
 
 /// Refuses when `need` is more than `available`, both in bytes.
