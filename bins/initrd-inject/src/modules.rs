@@ -132,6 +132,7 @@ pub(crate) fn carry(store: &Store, tree: &Tree, kernel: &Kernel, base: &Base) ->
         })?;
         let bytes = plain(&path, packed)?;
         let when = when(&name);
+        let needs = all_needs(&name, needs, &dependencies, &soft);
         let module = module(
             &name,
             when,
@@ -150,7 +151,7 @@ pub(crate) fn carry(store: &Store, tree: &Tree, kernel: &Kernel, base: &Base) ->
 fn module(
     name: &str,
     when: When,
-    needs: &[String],
+    needs: Vec<String>,
     aliases: &HashMap<String, Vec<String>>,
     in_base: Option<&String>,
 ) -> Module {
@@ -161,7 +162,7 @@ fn module(
     Module {
         name: name.to_owned(),
         path: in_base.cloned().unwrap_or_else(|| module_path(name)),
-        needs: needs.to_vec(),
+        needs,
         when,
         aliases,
     }
@@ -190,31 +191,50 @@ fn check_required(dependencies: &Dependencies, builtin: &str, kernel: &Kernel) -
     }
 }
 
-/// Every wanted module that is there, after those it depends on.
+/// What must be loaded before: soft dependencies, where they are there, and hard ones.
+fn all_needs(
+    name: &str,
+    hard: &[String],
+    dependencies: &Dependencies,
+    soft: &HashMap<String, Vec<String>>,
+) -> Vec<String> {
+    let soft = soft.get(name).into_iter().flatten();
+    let mut needs: Vec<String> = soft
+        .filter(|n| dependencies.contains_key(*n) && !hard.contains(n))
+        .cloned()
+        .collect();
+    needs.extend_from_slice(hard);
+    needs
+}
+
+/// Every wanted module that is there, after those it depends on; in a cycle, as dependencies allow.
 fn order(dependencies: &Dependencies, soft: &HashMap<String, Vec<String>>) -> Vec<String> {
-    let mut order = Vec::new();
+    let (mut order, mut met) = (Vec::new(), BTreeSet::new());
     for name in ALWAYS.iter().chain(CONTROLLERS).chain(ASKED) {
-        add(name, dependencies, soft, &mut order);
+        add(name, dependencies, soft, &mut met, &mut order);
     }
     order
 }
 
+/// Adds `name` after what it depends on. Names that were `met` are in the order, or, in a cycle, about
+/// to be added.
 fn add(
     name: &str,
     dependencies: &Dependencies,
     soft: &HashMap<String, Vec<String>>,
+    met: &mut BTreeSet<String>,
     order: &mut Vec<String>,
 ) {
-    let Some((_, needs)) = dependencies
-        .get(name)
-        .filter(|_| !order.iter().any(|n| n == name))
-    else {
+    let Some((_, needs)) = dependencies.get(name) else {
         return;
     };
+    if !met.insert(name.to_owned()) {
+        return;
+    }
     // modules.dep names the nearest dependency first.
     let soft_needs = soft.get(name).into_iter().flatten();
     for need in soft_needs.chain(needs.iter().rev()) {
-        add(need, dependencies, soft, order);
+        add(need, dependencies, soft, met, order);
     }
     order.push(name.to_owned());
 }

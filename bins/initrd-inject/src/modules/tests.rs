@@ -131,9 +131,28 @@ fn soft_dependencies_come_before() {
     let dependencies =
         parse_dep("kernel/ext4.ko: kernel/jbd2.ko\nkernel/jbd2.ko:\nkernel/crc32c_generic.ko:\n");
     let soft = parse_softdep("# comment\nsoftdep ext4 pre: crc32c_generic absent post: jbd2\n");
-    let mut found = Vec::new();
-    add("ext4", &dependencies, &soft, &mut found);
+    let found = ordered("ext4", &dependencies, &soft);
     assert_eq!(found, ["crc32c_generic", "jbd2", "ext4"]);
+    let needs = all_needs("ext4", &dependencies["ext4"].1, &dependencies, &soft);
+    assert_eq!(needs, ["crc32c_generic", "jbd2"]);
+}
+
+fn ordered(
+    name: &str,
+    dependencies: &Dependencies,
+    soft: &HashMap<String, Vec<String>>,
+) -> Vec<String> {
+    let mut order = Vec::new();
+    add(name, dependencies, soft, &mut BTreeSet::new(), &mut order);
+    order
+}
+
+#[test]
+fn cycles_end() {
+    let dependencies = parse_dep("a.ko: b.ko\nb.ko:\nc.ko: d.ko\nd.ko: c.ko\n");
+    let soft = parse_softdep("softdep b pre: a\nsoftdep a pre: a\n");
+    assert_eq!(ordered("a", &dependencies, &soft), ["b", "a"]);
+    assert_eq!(ordered("c", &dependencies, &soft), ["d", "c"]);
 }
 
 #[test]
