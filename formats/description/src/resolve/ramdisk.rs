@@ -17,6 +17,9 @@ use crate::source::Span;
 
 const DEVICE: &str = "/dev/ram1";
 
+/// The highest number of a RAM disk that ram-deploy makes.
+const MAX_NUMBER: u32 = 63;
+
 /// No disk with an ESP and a kernel is smaller; who writes less has MiB in mind.
 const LEAST_KIB: u64 = 32 << 10;
 
@@ -30,7 +33,7 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     let element = config.and_then(|c| c.child("oem-ramdisk-size"));
     let size_element = element.and_then(|e| kilobytes(e.words()?, e.text_span, report));
     let target = target(plan, config, &line);
-    let ram_target = target.as_ref().is_some_and(|(device, _)| is_ram(device));
+    let ram_target = target.as_ref().is_some_and(|(device, _)| names_ram(device));
     if !(line.asks || line.size.is_some() || element.is_some() || ram_target) {
         return;
     }
@@ -58,16 +61,28 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
 fn check_target(target: Option<&(String, Span)>, report: &mut Report) {
     if let Some((device, span)) = target.filter(|t| !is_ram(&t.0)) {
         let thing = quoted(device);
-        let fact = format!("the image is deployed to {thing}, but it asks for a RAM disk");
-        let label = "expected /dev/ram1";
+        let fact = if names_ram(device) {
+            format!("the image is deployed to {thing}, which is no name of a RAM disk")
+        } else {
+            format!("the image is deployed to {thing}, but it asks for a RAM disk")
+        };
+        let label = "expected /dev/ram1, or another of /dev/ram0 to /dev/ram63";
         report.add(error(code::CONTRADICTION, *span, fact, label));
     }
 }
 
-fn is_ram(device: &str) -> bool {
+/// Whether a RAM disk is meant.
+fn names_ram(device: &str) -> bool {
     device
         .strip_prefix("/dev/ram")
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether the deployment takes the device: the same rule as ram-deploy's.
+fn is_ram(device: &str) -> bool {
+    let digits = device.strip_prefix("/dev/ram").unwrap_or_default();
+    let number: Option<u32> = digits.parse().ok();
+    number.is_some_and(|n| n <= MAX_NUMBER && digits == n.to_string())
 }
 
 /// The device that receives the image: the command line wins over `oem-unattended-id`.
@@ -124,5 +139,26 @@ fn check_medium(plan: &Plan, node: &Node, report: &mut Report) {
         let fact = "a RAM disk is asked for, but no medium that deploys it";
         let label = "expected installiso=\"true\" or installpxe=\"true\"";
         report.add(warning(code::NO_MEDIUM, node.span, fact, label));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ram_deploy_takes_is_a_ram_disk() {
+        for device in ["/dev/ram0", "/dev/ram1", "/dev/ram63"] {
+            assert!(is_ram(device), "{device}");
+        }
+        for device in [
+            "/dev/ram64",
+            "/dev/ram01",
+            "/dev/ram+1",
+            "/dev/ram",
+            "/dev/sda",
+        ] {
+            assert!(!is_ram(device), "{device}");
+        }
     }
 }
