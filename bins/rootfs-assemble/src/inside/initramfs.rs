@@ -24,12 +24,16 @@ const FILE_SYSTEMS: &str = "ext4";
 /// dracut's own level for zstd takes eight times as long and saves one part in a hundred. Two workers on
 /// every machine, because the number may show in the bytes.
 const ZSTD: &str = "zstd -q -9 -T2";
-/// What dracut does not read.
-const UNREAD: [&str; 14] = [
+/// What dracut does not read, or for one particular machine only (`--hostonly`).
+const UNREAD: [&str; 18] = [
     "boot/",
     "etc/apt/",
+    "etc/gshadow",
     "etc/issue",
     "etc/motd",
+    "etc/shadow",
+    "etc/subgid",
+    "etc/subuid",
     "home/",
     "opt/",
     "root/",
