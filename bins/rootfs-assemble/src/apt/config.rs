@@ -174,7 +174,11 @@ Acquire::Retries "2";
     /// Repositories without keys of their own may be signed by the host's and the distributions' keys.
     fn trust_distributions(&self) -> Result<()> {
         let trusted = self.dir.join("etc/trusted.gpg.d");
-        let archive = |name: &str| name.contains("-archive-") && !name.contains("removed");
+        // Only the distributions' own: a third party's key vouches for its own repository.
+        let archive = |name: &str| {
+            let own = ["debian-archive-", "ubuntu-archive-"];
+            own.iter().any(|prefix| name.starts_with(prefix)) && !name.contains("removed")
+        };
         for (dir, wanted) in [
             (Path::new(HOST_ETC).join("trusted.gpg.d"), None),
             (PathBuf::from(KEYRINGS), Some(archive)),

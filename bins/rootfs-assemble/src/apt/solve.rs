@@ -71,14 +71,19 @@ fn choose(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<Chosen>> {
     let mut second: Vec<String> = essential.iter().cloned().collect();
     second.extend(image.iter().cloned());
     let mut all = run(apt, &second, packages)?;
-    let asked: BTreeSet<&String> = bootstrap.iter().chain(&image).collect();
+    let asked: BTreeSet<&str> = bootstrap.iter().chain(&image).map(|n| bare(n)).collect();
     let bases = bases(apt)?;
     for package in &mut all {
         package.bootstrap = essential.contains(&package.name);
-        package.requested = asked.contains(&package.name) || package.name == "apt";
+        package.requested = asked.contains(package.name.as_str()) || package.name == "apt";
         package.source = source(&bases, &package.uri);
     }
     Ok(all)
+}
+
+/// The name of a package without the version, suite or architecture that was asked for with it.
+fn bare(name: &str) -> &str {
+    name.split(['=', '/', ':']).next().unwrap_or(name)
 }
 
 fn run(apt: &Apt<'_>, names: &[String], packages: &Packages) -> Result<Vec<Chosen>> {

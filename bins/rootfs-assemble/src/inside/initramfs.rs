@@ -24,11 +24,14 @@ const FILE_SYSTEMS: &str = "ext4";
 /// dracut's own level for zstd takes eight times as long and saves one part in a hundred. Two workers on
 /// every machine, because the number may show in the bytes.
 const ZSTD: &str = "zstd -q -9 -T2";
-/// What dracut does not read, or for one particular machine only (`--hostonly`).
-const UNREAD: [&str; 18] = [
+/// What dracut does not read, or for one particular machine only (`--hostonly`), unless its configuration
+/// names more files; of `boot` it reads what comes with the kernel's modules.
+const UNREAD: [&str; 20] = [
     "boot/",
     "etc/apt/",
     "etc/gshadow",
+    "etc/hostname",
+    "etc/hosts",
     "etc/issue",
     "etc/motd",
     "etc/shadow",
@@ -61,7 +64,7 @@ pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Option<String>
         "version": VERSION,
         "arguments": arguments,
         "epoch": guest.epoch(),
-        "tree": digest(tree)?.blake3,
+        "tree": digest(tree, names_files(guest.store(), tree)?)?.blake3,
     });
     let key = stage_key("rootfs-assemble/initramfs", &facts)?;
     let store = guest.store();
@@ -112,15 +115,26 @@ fn recorded(store: &Store, key: &manifest::StageKey) -> Result<Option<Object>> {
     Ok(object.filter(|o| store.has(o)))
 }
 
-/// A digest of all that dracut can read. Times are not among it.
-fn digest(tree: &Tree) -> Result<Object> {
+/// Whether dracut's configuration has files of its own choice installed: then it may read anything.
+fn names_files(store: &Store, tree: &Tree) -> Result<bool> {
+    for entry in tree.iter() {
+        let is_configuration = ["etc/dracut.conf", "usr/lib/dracut/dracut.conf.d/"]
+            .iter()
+            .any(|place| entry.path.starts_with(place));
+        if let (true, Kind::File(object)) = (is_configuration, &entry.kind)
+            && String::from_utf8_lossy(&store.get(object)?).contains("install_")
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A digest of all that dracut can read, times too, since it keeps those of older files.
+fn digest(tree: &Tree, everything: bool) -> Result<Object> {
     let mut text = String::new();
-    for entry in tree.iter().filter(|e| is_read(e)) {
-        let timeless = Entry {
-            mtime: 0,
-            ..entry.clone()
-        };
-        text += &to_canonical(&timeless)?;
+    for entry in tree.iter().filter(|e| everything || is_read(e)) {
+        text += &to_canonical(entry)?;
         text.push('\n');
     }
     Ok(Object::of(text.as_bytes()))
@@ -152,24 +166,32 @@ mod tests {
         tree
     }
 
+    fn of(entries: &[(&str, &[u8], i64)], everything: bool) -> Object {
+        digest(&tree(entries), everything).unwrap()
+    }
+
     #[test]
     fn what_dracut_reads_decides_and_nothing_else() {
-        let one = digest(&tree(&[
-            ("etc/vconsole.conf", b"x", 1),
-            ("root/a", b"x", 1),
-        ]))
-        .unwrap();
-        let same = digest(&tree(&[
-            ("etc/vconsole.conf", b"x", 2),
-            ("root/a", b"y", 1),
-        ]))
-        .unwrap();
-        let other = digest(&tree(&[
-            ("etc/vconsole.conf", b"y", 1),
-            ("root/a", b"x", 1),
-        ]))
-        .unwrap();
-        assert_eq!(one, same);
-        assert_ne!(one, other);
+        let one = [("etc/vconsole.conf", &b"x"[..], 1), ("root/a", b"x", 1)];
+        let elsewhere = [("etc/vconsole.conf", &b"x"[..], 1), ("root/a", b"y", 2)];
+        let changed = [("etc/vconsole.conf", &b"y"[..], 1), ("root/a", b"x", 1)];
+        let later = [("etc/vconsole.conf", &b"x"[..], 2), ("root/a", b"x", 1)];
+        assert_eq!(of(&one, false), of(&elsewhere, false));
+        assert_ne!(of(&one, true), of(&elsewhere, true));
+        assert_ne!(of(&one, false), of(&changed, false));
+        assert_ne!(of(&one, false), of(&later, false));
+    }
+
+    #[test]
+    fn a_configuration_that_names_files_makes_everything_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let plain = tree(&[("etc/dracut.conf", &b"# none"[..], 1)]);
+        store.put(b"# none").unwrap();
+        assert!(!names_files(&store, &plain).unwrap());
+        let items = b"install_items+=\" /opt/x \"";
+        store.put(items).unwrap();
+        let named = tree(&[("etc/dracut.conf.d/10.conf", &items[..], 1)]);
+        assert!(names_files(&store, &named).unwrap());
     }
 }

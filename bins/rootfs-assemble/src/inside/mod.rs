@@ -95,7 +95,12 @@ fn serve() -> std::result::Result<Outcome, Failure> {
     };
     enter(power, mapped).map_err(|e| refused(e.step, e.to_string()))?;
     mounts::build(&job).map_err(|(step, e)| refused(step, format!("{step}: {e}")))?;
-    Ok(work(&job)?)
+    let done = work(&job);
+    if done.is_err() && job.ram.is_none() {
+        // Its files belong to ids that the caller may not remove afterwards.
+        mounts::clear_tree()?;
+    }
+    Ok(done?)
 }
 
 /// Says a line to the stage. When the stage is gone, so is this process in a moment.

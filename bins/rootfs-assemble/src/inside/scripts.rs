@@ -24,7 +24,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Exit code 1 with the script's last words and the digest of all it said.
 pub fn run(guest: &Guest, job: &Job) -> Result<()> {
     let image = &job.image;
-    let network = lend_resolver(job)?;
+    let lent = lend_resolver(job)?;
     if let Some(script) = &image.config {
         part("config.sh", || {
             script_in_tree(guest, image, "config.sh", script)
@@ -37,20 +37,22 @@ pub fn run(guest: &Guest, job: &Job) -> Result<()> {
             script_in_tree(guest, image, "images.sh", script)
         })?;
     }
-    if network {
+    // A script may have put its own there, a file or a link: then it stays.
+    let is_file = fs::symlink_metadata(RESOLV_CONF).is_ok_and(|m| m.is_file());
+    if is_file && lent.is_some() && fs::read_to_string(RESOLV_CONF).ok().as_ref() == lent {
         files::remove(RESOLV_CONF)?;
     }
     Ok(())
 }
 
-/// Lends the host's resolv.conf where the tree has none of its own.
-fn lend_resolver(job: &Job) -> Result<bool> {
+/// Lends the host's resolv.conf where the tree has none of its own; gives the text that was lent.
+fn lend_resolver(job: &Job) -> Result<Option<&String>> {
     match &job.resolv_conf {
         Some(text) if fs::symlink_metadata(RESOLV_CONF).is_err() => {
             files::write(RESOLV_CONF, text, 0o644)?;
-            Ok(true)
+            Ok(Some(text))
         }
-        _ => Ok(false),
+        _ => Ok(None),
     }
 }
 
