@@ -226,7 +226,7 @@ pub struct Repository {
     pub kind: String,
     /// Its short name, unique in the plan.
     pub alias: String,
-    /// Lower numbers win; 0 is unset.
+    /// As the package manager counts it: apt's `Pin-Priority`, where the higher one wins; 0 is unset.
     pub priority: u64,
     /// apt: the distribution (`bookworm`); absent for a flat repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
