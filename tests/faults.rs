@@ -10,6 +10,9 @@ use journal::Event;
 use pipeline_tests::{command, example, find_process, isolated, root, scratch, text};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+/// Whether the journal has come to the moment at which the signal is sent.
+type Moment = Box<dyn Fn(&[Event]) -> bool>;
+
 /// A stage that does not end within this has not heard the signal. The promise is a second; the rest is for
 /// busy machines.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -139,7 +142,7 @@ fn ctrl_c_in_every_stage_ends_at_once_and_the_next_run_goes_on() {
             done.count() >= n
         }
     };
-    let moments: [(&str, Box<dyn Fn(&[Event]) -> bool>); 7] = [
+    let moments: [(&str, Moment); 7] = [
         ("rootfs-assemble", Box::new(began("rootfs-assemble"))),
         ("rootfs-assemble", Box::new(parts(1))),
         ("rootfs-assemble", Box::new(parts(2))),

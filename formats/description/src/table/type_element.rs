@@ -11,7 +11,8 @@ const NO_LVM: &str =
     "a RAM root boots by a plain mount and switch_root; LVM needs its own start in the initramfs";
 const NO_LUKS: &str = "a RAM root boots by a plain mount and switch_root; an encrypted root (LUKS) needs its own start in the initramfs, and RAM forgets by itself";
 const NO_RAID: &str = "a RAM root boots by a plain mount and switch_root; a RAID root needs its own start in the initramfs";
-const NO_OVERLAY: &str = "the root is an ordinary writable file system in RAM, no overlay is needed; leave it out";
+const NO_OVERLAY: &str =
+    "the root is an ordinary writable file system in RAM, no overlay is needed; leave it out";
 const NO_VERITY: &str = "chunks are verified when they are deployed; dm-verity and dm-integrity roots need their own start in the initramfs";
 const NO_PART: &str =
     "the disk has a BIOS boot partition, an ESP and the root; further partitions are not made";
