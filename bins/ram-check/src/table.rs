@@ -39,7 +39,7 @@ fn lines(need: &StoreNeed) -> Vec<String> {
 fn row(name: &str, cell: impl Fn(Moment) -> Option<u64>) -> String {
     let mut line = format!("{name:<44}");
     for (_, moment) in MOMENTS {
-        let text = cell(moment).map_or(String::new(), |kib| mib(kib));
+        let text = cell(moment).map_or(String::new(), mib);
         let _ = write!(line, "{text:>8}");
     }
     line.trim_end().to_owned()
