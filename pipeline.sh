@@ -9,22 +9,31 @@
 #   ROOTFS_ASSEMBLE=--refresh   asks the repositories again, for newer packages
 #   RAM_CHECK=--boot            proves the medium in QEMU
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(dirname "$(readlink -f "$0")")
 PATH=$PATH:$here/target/release:$here
 export PATH RAMFORGE_PIPELINE=1
 
 usage() { echo "usage: pipeline.sh [-o DIR] [options of desc-parse] DESCRIPTION" >&2 && exit 2; }
-command -v ramforge >/dev/null || { echo "pipeline.sh: error: the programs are not built; run: make build" >&2 && exit 5; }
+command -v ramforge >/dev/null || { echo "pipeline.sh: error: the programs are not built; run: make -C $here build" >&2 && exit 5; }
 
 out=out
-case ${1-} in
--o) [ $# -ge 2 ] || usage; out=$2 && shift 2 ;;
--h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exec desc-parse --help ;;
-esac
-[ $# -gt 0 ] || usage
+help=
+arguments=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    -o | --output) [ $# -ge 2 ] || usage; out=$2 && shift ;;
+    -h | --help) help=yes ;;
+    *) arguments+=("$1") ;;
+    esac
+    shift
+done
+[ -z "$help" ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exec desc-parse --help; }
+[ ${#arguments[@]} -gt 0 ] || usage
+set -- "${arguments[@]}"
 
-mkdir -p "$out"
-manifest=$(mktemp "$out/.manifest-XXXXXX")
+{ mkdir -p "$out" && manifest=$(mktemp "$out/.manifest-XXXXXX"); } || {
+    echo "pipeline.sh: error: cannot write to $out; name another directory with -o DIR" >&2 && exit 1
+}
 trap 'rm -f "$manifest"' EXIT
 RAMFORGE_RUN=$(ramforge start-run -- "$@")
 export RAMFORGE_RUN
@@ -33,9 +42,18 @@ export RAMFORGE_RUN
 # shellcheck disable=SC2317,SC2086
 stages() {
     set +e
+    # Signals are for the programs; this shell stays to hear how they ended.
+    trap : INT TERM HUP
     desc-parse "$@" | rootfs-assemble ${ROOTFS_ASSEMBLE-} | raw-image ${RAW_IMAGE-} |
         initrd-inject | iso-pack | ram-check ${RAM_CHECK-} >"$manifest"
-    for status in "${PIPESTATUS[@]}"; do [ "$status" = 0 ] || return "$status"; done
+    local ended=("${PIPESTATUS[@]}") names=(desc-parse rootfs-assemble raw-image initrd-inject iso-pack ram-check) n
+    for n in "${!ended[@]}"; do
+        [ "${ended[n]}" = 0 ] && continue
+        if [ "${ended[n]}" -gt 130 ]; then
+            echo "pipeline.sh: error: ${names[n]} was killed by signal $((ended[n] - 128)) (9: is memory short?); run the same again" >&2
+        fi
+        return "${ended[n]}"
+    done
 }
 
 # Ends the programs that a job consists of; one that has no children is a program itself.

@@ -89,7 +89,7 @@ where
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    interrupt::listen();
+    begin();
     finish(stage.name, run(&stage, &options, matches, verb))
 }
 
@@ -102,8 +102,14 @@ where
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    interrupt::listen();
+    begin();
     finish(stage.name, run_source(&stage, &options, verb))
+}
+
+/// What holds for the whole process: signals are heard, and no mode of the result is the caller's umask.
+fn begin() {
+    interrupt::listen();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 }
 
 /// Reads the command line. Usage errors, `--help` and `--version` end here.
@@ -113,10 +119,7 @@ fn arguments<O: Args>(
     program: &'static str,
     reads: bool,
 ) -> std::result::Result<(O, Option<PathBuf>), ExitCode> {
-    let mut command = Command::new(name)
-        .about(about)
-        .version(program)
-        .max_term_width(100);
+    let mut command = Command::new(name).version(program).max_term_width(100);
     if reads {
         command = command.arg(
             clap::Arg::new("manifest")
@@ -126,7 +129,7 @@ fn arguments<O: Args>(
                 .help("Read the manifest from FILE instead of stdin"),
         );
     }
-    let command = O::augment_args(command).after_help(
+    let command = O::augment_args(command).about(about).long_about(None).after_help(
         "The manifest goes to stdout, everything for people to stderr.\n\
          Exit codes: 0 done, 1 failed, 2 usage, 3 manifest or description refused, 4 negative verdict,\n\
          5 a privilege or host program is missing, 6 the store is damaged, 130 interrupted.",

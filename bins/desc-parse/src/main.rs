@@ -30,7 +30,10 @@ fn main() -> ExitCode {
         return explain(&code);
     }
     let about = "Reads a KIWI description, checks it, and writes what shall be built as a manifest";
-    stage::source(Stage::new("desc-parse", PROGRAM, VERSION, about), parse)
+    stage::source(
+        Stage::new("desc-parse", env!("CARGO_PKG_VERSION"), VERSION, about),
+        parse,
+    )
 }
 
 /// Reads the description and resolves it with the options.

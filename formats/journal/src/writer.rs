@@ -130,5 +130,5 @@ pub fn new_run_id() -> String {
     let now = Timestamp::now();
     let salt = fs::read("/proc/sys/kernel/random/uuid").unwrap_or_default();
     let digest = Digest::of(&[&salt[..], &std::process::id().to_le_bytes()].concat()).to_string();
-    format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), &digest[..6])
+    format!("{}-{}", now.strftime("%Y%m%dT%H%M%S%6fZ"), &digest[..6])
 }

@@ -99,8 +99,13 @@ fn fault_of(line: &str) -> Option<Fault> {
 }
 
 fn mentions(line: &str, uri: &str) -> bool {
-    uri != HOST_SOURCES
-        && source_uri(uri).is_some_and(|uri| line.contains(uri.trim_end_matches('/')))
+    // Of a local directory apt sometimes names the path alone.
+    let spelled = |uri: String| {
+        let uri = uri.trim_end_matches('/').to_owned();
+        let path = uri.strip_prefix("file:").unwrap_or(&uri);
+        line.contains(&uri) || line.contains(path)
+    };
+    uri != HOST_SOURCES && source_uri(uri).is_some_and(spelled)
 }
 
 fn report(fault: Fault, name: &str, line: &str) -> Error {
