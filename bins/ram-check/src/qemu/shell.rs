@@ -41,11 +41,9 @@ impl Guest {
             std::thread::sleep(PAUSE);
             let from = self.position();
             self.type_line(password)?;
-            let text = self.expect(r"(?m)[#$] ?$|incorrect|login: ?$", from, PROMPT)?;
-            if text.ends_with(['#', '$', ' '])
-                && !text.contains("ncorrect")
-                && !text.contains("login: ")
-            {
+            // "Last login: Monday" is no prompt: only the end of a line is.
+            let text = self.expect(r"(?m)(login:|[#$]) ?$|incorrect", from, PROMPT)?;
+            if text.trim_end().ends_with(['#', '$']) {
                 return self.quiet();
             }
             self.expect(r"(?m)login: ?$", from, PROMPT)?;
