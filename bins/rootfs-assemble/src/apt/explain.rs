@@ -31,6 +31,7 @@ pub fn no_directory(origin: &str, repository: &Repository, path: &str) -> Error 
 /// What is wrong with a repository, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
+    Full,
     WrongSignature,
     UnknownKey,
     Unreachable,
@@ -39,7 +40,8 @@ enum Fault {
     Other,
 }
 
-const SIGNS: [(&str, Fault); 17] = [
+const SIGNS: [(&str, Fault); 18] = [
+    ("No space left on device", Fault::Full),
     ("BADSIG", Fault::WrongSignature),
     ("signatures were invalid", Fault::WrongSignature),
     ("Splitting up", Fault::WrongSignature),
@@ -79,7 +81,17 @@ pub fn update_failure(said: &str, repositories: &[Repository]) -> Option<Error> 
         None if host => format!("the host's package sources ({HOST_SOURCES})"),
         None => "a repository".to_owned(),
     };
-    Some(report(fault, &name, line))
+    Some(match fault {
+        Fault::Full => full(line.trim()),
+        _ => report(fault, &name, line),
+    })
+}
+
+/// The store's file system is full.
+pub fn full(said: &str) -> Error {
+    Error::failed(said).advice(
+        "free some space, or set RAMFORGE_STORE to a larger file system; the next run goes on from here",
+    )
 }
 
 fn is_complaint(line: &str) -> bool {
@@ -137,7 +149,7 @@ fn report(fault: Fault, name: &str, line: &str) -> Error {
             "it is not signed",
             format!("use a signed repository, {UNCHECKED}"),
         ),
-        Fault::Other => ("apt cannot use it", "see what apt said".to_owned()),
+        Fault::Full | Fault::Other => ("apt cannot use it", "see what apt said".to_owned()),
     };
     Error::failed(format!("{name}: {fact}\n  apt said: {said}")).advice(advice)
 }
@@ -216,6 +228,16 @@ mod tests {
             imageinclude: false,
             keys: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_network() {
+        let said = "E: Failed to fetch http://example.org/x/Packages  Write error - write (28: No space left on device)\n";
+        let error = update_failure(said, &[]).unwrap().to_string();
+        assert!(
+            error.contains("RAMFORGE_STORE") && !error.contains("network"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use manifest::Packages;
 use serde::{Deserialize, Serialize};
-use stage::{Error, Result};
+use stage::{At, Error, Result};
 
 use super::{Apt, explain};
 
@@ -46,7 +46,27 @@ pub fn solve(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<Chosen>> {
     apt.cx.part("solve", || choose(apt, packages))
 }
 
+/// Bytes that must be free before apt begins: a distribution's metadata, unpacked. On a full disk apt may
+/// wait for ever instead of failing.
+const ROOM: u64 = 128 << 20;
+
+fn room(apt: &Apt<'_>) -> Result<()> {
+    let dir = apt.cx.store().root();
+    let about = rustix::fs::statvfs(dir)
+        .map_err(std::io::Error::from)
+        .at(dir)?;
+    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    if free >= ROOM {
+        return Ok(());
+    }
+    let (dir, free, room) = (dir.display(), free >> 20, ROOM >> 20);
+    Err(explain::full(&format!(
+        "{dir}: No space left on device: {free} MiB are free, the packages' metadata alone needs up to {room}"
+    )))
+}
+
 fn update(apt: &Apt<'_>) -> Result<()> {
+    room(apt)?;
     let output = apt.tool("apt-get")?.args(["-q", "update"]).run_any()?;
     let said = [output.stdout.as_slice(), &output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
