@@ -1,27 +1,35 @@
 #!/usr/bin/env bash
 # From an image description to a medium that runs it in RAM: six verbs and pipes.
 #
-#   pipeline.sh [-o DIR] [options of desc-parse] DESCRIPTION
+#   pipeline.sh [-o DIR] [--refresh | --lock FILE] [--offline] [options of desc-parse] DESCRIPTION
 #
-# DIR (default: out) gets NAME.ARCH-VERSION.install.iso, .raw, .packages and manifest.json.
+# DIR (default: out) gets NAME.ARCH-VERSION.install.iso, .raw, .packages, .lock.json and manifest.json.
+#   --refresh     asks the repositories again now; without it that is done once a day
+#   --lock FILE   installs exactly the packages of an earlier run
+#   --offline     opens no connection: what is needed must be in the store
 # A program of the same name that stands earlier in $PATH takes a stage's place.
 # ROOTFS_ASSEMBLE, RAW_IMAGE and RAM_CHECK hold options of those stages:
-#   ROOTFS_ASSEMBLE=--refresh   asks the repositories again, for newer packages
 #   RAM_CHECK=--boot            proves the medium in QEMU
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 PATH=$PATH:$here/target/release:$here
 export PATH RAMFORGE_PIPELINE=1
 
-usage() { echo "usage: pipeline.sh [-o DIR] [options of desc-parse] DESCRIPTION" >&2 && exit 2; }
+usage() {
+    echo "usage: pipeline.sh [-o DIR] [--refresh | --lock FILE] [--offline] [options of desc-parse] DESCRIPTION" >&2
+    exit 2
+}
 command -v ramforge >/dev/null || { echo "pipeline.sh: error: the programs are not built; run: make -C $here build" >&2 && exit 5; }
 
 out=out
 help=
 arguments=()
+packages=()
 while [ $# -gt 0 ]; do
     case $1 in
     -o | --output) [ $# -ge 2 ] || usage; out=$2 && shift ;;
+    --lock) [ $# -ge 2 ] || usage; packages+=(--lock "$2") && shift ;;
+    --refresh | --offline | --lock=*) packages+=("$1") ;;
     -h | --help) help=yes ;;
     *) arguments+=("$1") ;;
     esac
@@ -44,7 +52,7 @@ stages() {
     set +e
     # Signals are for the programs; this shell stays to hear how they ended.
     trap : INT TERM HUP
-    desc-parse "$@" | rootfs-assemble ${ROOTFS_ASSEMBLE-} | raw-image ${RAW_IMAGE-} |
+    desc-parse "$@" | rootfs-assemble ${ROOTFS_ASSEMBLE-} "${packages[@]}" | raw-image ${RAW_IMAGE-} |
         initrd-inject | iso-pack | ram-check ${RAM_CHECK-} >"$manifest"
     local ended=("${PIPESTATUS[@]}") names=(desc-parse rootfs-assemble raw-image initrd-inject iso-pack ram-check) n
     for n in "${!ended[@]}"; do

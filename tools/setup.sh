@@ -16,7 +16,8 @@ files=(/usr/lib/grub/i386-pc/moddep.lst:grub-pc-bin /usr/lib/grub/x86_64-efi/mod
 if [ "${1-build}" = test ]; then
     package+=([xorriso]=xorriso [sgdisk]=gdisk [e2fsck]=e2fsprogs [debugfs]=e2fsprogs [fsck.vfat]=dosfstools
         [mtype]=mtools [cpio]=cpio [jq]=jq [gpg]=gnupg [xz]=xz-utils [lsinitrd]=dracut-core [python3]=python3
-        [dpkg-deb]=dpkg [apt-ftparchive]=apt-utils [unshare]=util-linux [openssl]=openssl [shellcheck]=shellcheck)
+        [dpkg-deb]=dpkg [apt-ftparchive]=apt-utils [unshare]=util-linux [openssl]=openssl [strace]=strace
+        [shellcheck]=shellcheck)
 fi
 
 missing=()

@@ -14,6 +14,7 @@ pub struct Error {
     exit: Exit,
     message: String,
     advice: Option<String>,
+    stale: bool,
 }
 
 impl Error {
@@ -51,7 +52,20 @@ impl Error {
             exit,
             message: message.into(),
             advice: None,
+            stale: false,
         }
+    }
+
+    /// Says that what the key was made of is no longer so: the stage makes its key anew and tries once more.
+    #[must_use]
+    pub fn stale(mut self) -> Self {
+        self.stale = true;
+        self
+    }
+
+    /// Whether the stage shall try once more with a new key.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale
     }
 
     /// Adds the way out, shown on a line of its own.

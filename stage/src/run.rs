@@ -32,7 +32,7 @@ pub struct Stage<O, I, S> {
     program: &'static str,
     version: u32,
     tools: fn(&O) -> Vec<Tool>,
-    identity: fn(&O, &I) -> Result<Value>,
+    identity: fn(&Context, &O, &I) -> Result<Value>,
     judge: fn(&S) -> bool,
 }
 
@@ -51,7 +51,7 @@ impl<O, I, S> Stage<O, I, S> {
             program,
             version,
             tools: |_| Vec::new(),
-            identity: |_, _| Ok(Value::Null),
+            identity: |_, _, _| Ok(Value::Null),
             judge: |_| true,
         }
     }
@@ -63,9 +63,9 @@ impl<O, I, S> Stage<O, I, S> {
         self
     }
 
-    /// Names what else shapes the output: files of the host that the stage reads. Enters the key.
+    /// Names what else shapes the output: files of the host and of the world outside. Enters the key.
     #[must_use]
-    pub fn identity(mut self, identity: fn(&O, &I) -> Result<Value>) -> Self {
+    pub fn identity(mut self, identity: fn(&Context, &O, &I) -> Result<Value>) -> Self {
         self.identity = identity;
         self
     }
@@ -187,24 +187,44 @@ where
         // Before the wait for stdin: in a pipeline a missing program shows at once.
         let tools = locate(&(stage.tools)(options))?;
         let manifest = Manifest::parse(&read_manifest(file)?)?;
-        let input: I = manifest.project()?;
-        let facts = json!({
-            "stage": stage.name,
-            "version": stage.version,
-            "options": options,
-            "input": &input,
-            "tools": identities(&tools),
-            "identity": (stage.identity)(options, &input)?,
-        });
-        let key = stage_key(stage.name, &facts)?;
         let mut cx = journal.context(manifest, tools);
-        let work = |cx: &mut Context| verb(cx, options, input);
-        let section = in_journal(&mut cx, stage, key, &facts, work)?;
+        let section = match attempt(&mut cx, stage, options, verb) {
+            Err(error) if error.is_stale() => {
+                cx.warn(&error.to_string())?;
+                attempt(&mut cx, stage, options, verb)?
+            }
+            done => done?,
+        };
         cx.manifest.set(&section)?;
         write_manifest(&cx.manifest)?;
         let good = (stage.judge)(&section);
         Ok(if good { Exit::Done } else { Exit::Negative })
     })
+}
+
+/// Makes the key from all that the stage reads, and gives the section of that key.
+fn attempt<O, I, S>(
+    cx: &mut Context,
+    stage: &Stage<O, I, S>,
+    options: &O,
+    verb: fn(&mut Context, &O, I) -> Result<S>,
+) -> Result<S>
+where
+    O: Serialize,
+    I: Serialize + DeserializeOwned,
+    S: Section,
+{
+    let input: I = cx.manifest.project()?;
+    let facts = json!({
+        "stage": stage.name,
+        "version": stage.version,
+        "options": options,
+        "input": &input,
+        "tools": identities(&cx.tools),
+        "identity": (stage.identity)(cx, options, &input)?,
+    });
+    let key = stage_key(stage.name, &facts)?;
+    in_journal(cx, stage, key, &facts, |cx| verb(cx, options, input))
 }
 
 fn run_source<O>(

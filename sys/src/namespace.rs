@@ -10,7 +10,7 @@
 //! When the stage dies, for whatever reason, the kernel kills the worker, then pid 1, then with it every
 //! process inside; the mounts go with the last of them.
 //!
-//! *Not done:* network namespaces (scripts of a description may fetch things), cgroups, seccomp.
+//! *Not done:* cgroups, seccomp.
 
 #![allow(unsafe_code)]
 
@@ -33,17 +33,33 @@ pub enum Power {
     Root,
 }
 
+/// What the programs inside can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// What the host reaches: scripts of a description may fetch things.
+    Host,
+    /// Nothing: a network namespace without an interface that is up.
+    None,
+}
+
 /// Leaves the host's namespaces and returns as pid 1, uid 0 of new ones, with private mounts.
 ///
 /// `mapped` is called between; when it returns, the stage has written the uid and gid maps.
 ///
 /// # Errors
 /// The step that failed and what the system said. `unshare` is the one that hosts forbid.
-pub fn enter(power: Power, mapped: impl FnOnce() -> io::Result<()>) -> Result<(), Refusal> {
+pub fn enter(
+    power: Power,
+    network: Network,
+    mapped: impl FnOnce() -> io::Result<()>,
+) -> Result<(), Refusal> {
     let mut flags =
         UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if power == Power::UserNamespace {
         flags |= UnshareFlags::NEWUSER;
+    }
+    if network == Network::None {
+        flags |= UnshareFlags::NEWNET;
     }
     // SAFETY: no file descriptor table is unshared, and this process has one thread.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|e| Refusal::new("unshare", e))?;

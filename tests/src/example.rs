@@ -22,6 +22,8 @@ pub struct Example {
     pub raw: PathBuf,
     /// The package list.
     pub packages: PathBuf,
+    /// The lock.
+    pub lock: PathBuf,
     /// The manifest.
     pub manifest: Value,
 }
@@ -118,6 +120,7 @@ fn read(dir: &Path) -> Example {
         iso: only(dir, ".install.iso"),
         raw: only(dir, ".raw"),
         packages: only(dir, ".packages"),
+        lock: only(dir, ".lock.json"),
         manifest: serde_json::from_str(&manifest).unwrap(),
     }
 }

@@ -38,7 +38,7 @@ const ALIGNMENT: u64 = 4;
 fn main() -> ExitCode {
     let about = "Appends ram-deploy and its kernel modules to the system's initramfs";
     let stage = Stage::new("initrd-inject", env!("CARGO_PKG_VERSION"), VERSION, about)
-        .identity(|_, _| identity());
+        .identity(|_, _, _| identity());
     stage::main(stage, inject)
 }
 

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         "Packs kernel, initrd and disk image into a hybrid ISO for CD and USB, BIOS and UEFI";
     let stage = Stage::new("iso-pack", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(|_| vec![loader::TOOL])
-        .identity(|_, _| loader::host_identity());
+        .identity(|_, _, _| loader::host_identity());
     stage::main(stage, pack)
 }
 

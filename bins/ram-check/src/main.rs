@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";
     let stage = Stage::new("ram-check", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(tools)
-        .identity(identity)
+        .identity(|_, options, input| identity(options, input))
         .judge(|verdict: &manifest::Verdict| verdict.ok);
     stage::main(stage, check)
 }

@@ -1,4 +1,4 @@
-//! Files for people: the ISO, the sparse disk image, the package list and the manifest.
+//! Files for people: the ISO, the sparse disk image, the package list, the lock and the manifest.
 //!
 //! A file is written beside its place and renamed, so that an interrupted export leaves no half file.
 //! An extended attribute remembers which object a file holds; an untouched file is not written again.
@@ -43,6 +43,11 @@ pub(crate) fn export(store: &Store, manifest: Option<&Path>, dir: &Path) -> Resu
             &rootfs.packages_file,
             |f| copy(store, &rootfs.packages_file, f),
         )?;
+        if let Some(lock) = rootfs.lock {
+            file(&dir.join(format!("{stem}.lock.json")), &lock, |f| {
+                copy(store, &lock, f)
+            })?;
+        }
     }
     if manifest.has("disk") {
         let disk: Disk = manifest.section()?;

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         "Makes the system's disk image: GPT, ESP and ext4 root, as verified compressed chunks";
     let stage = Stage::new("raw-image", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(|_| vec![loader::TOOL])
-        .identity(|_, input| identity(input));
+        .identity(|_, _, input| identity(input));
     stage::main(stage, raw_image)
 }
 

@@ -3,18 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use manifest::{InstalledPackage, Object, Repository, Rootfs, Section};
-use serde_json::json;
-use stage::{At, Context, Error, Exit, Result, find_program};
+use manifest::{InstalledPackage, Lock, LockedPackage, Object, Repository, Rootfs, Section};
+use stage::{At, Context, Result};
 
-use crate::apt::{self, Apt, Chosen};
-use crate::ids::Maps;
+use crate::apt;
+use crate::choose::choose;
 use crate::input::{Input, Options, Place, PlanInput};
 use crate::job::{Image, ImageSource, Job, JobPackage, Outcome};
-use crate::{packages_file, sandbox, sources};
+use crate::{packages_file, preflight, sandbox};
 
-/// The version of how packages are chosen. Changelog. 1: the first.
-const RESOLVE_VERSION: u32 = 1;
 /// A tree takes this many times the size of its packages, with room for the initramfs.
 const GROWTH: u64 = 6;
 /// Bytes that even a small tree needs.
@@ -23,12 +20,11 @@ const LEAST: u64 = 400 << 20;
 /// Makes the root tree.
 pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Rootfs> {
     let plan = input.plan;
-    let maps = preflight(options, &plan)?;
+    let maps = preflight::check(options, &plan)?;
     let architecture = apt::debian_architecture(&plan.arch)?;
     let scratch = cx.store().scratch()?;
     let dir = scratch.path();
-    let apt = Apt::set_up(cx, &subdir(dir, "apt")?, architecture, &plan.repositories)?;
-    let (chosen, debs) = choose_and_fetch(&apt, &plan)?;
+    let (chosen, debs) = choose(cx, options, &plan, &subdir(dir, "apt")?)?;
     let job = Job {
         user_namespace: maps.is_some(),
         store: cx.store().root().display().to_string(),
@@ -38,81 +34,12 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
         architecture: architecture.to_owned(),
         packages: packages(&chosen, &debs),
         image: image(cx, &plan)?,
+        network: !options.offline,
         resolv_conf: fs::read_to_string("/etc/resolv.conf").ok(),
     };
     let outcome = sandbox::run(cx, &job, maps)?;
-    section(cx, &chosen, outcome)
-}
-
-/// The packages and their files. What was chosen before stays chosen until the repositories drop it.
-fn choose_and_fetch(apt: &Apt<'_>, plan: &PlanInput) -> Result<(Vec<Chosen>, Vec<Object>)> {
-    let cx = apt.context();
-    let facts = json!({
-        "version": RESOLVE_VERSION,
-        "arch": plan.arch,
-        "bootstrap": plan.packages.bootstrap,
-        "image": plan.packages.image,
-        "repositories": plan.repositories,
-        "sources": sources::current(cx.store(), plan)?,
-    });
-    let mut fresh = false;
-    let chosen = cx.cached("resolve", &facts, || {
-        fresh = true;
-        apt::solve(apt, &plan.packages)
-    })?;
-    match cx.part("fetch", || apt::fetch(apt, &chosen)) {
-        Err(e) if !fresh && e.exit() == Exit::Failed => {
-            cx.warn("a package chosen before cannot be fetched any more, so the repositories are read again")?;
-            let chosen = apt::solve(apt, &plan.packages)?;
-            let debs = cx.part("fetch", || apt::fetch(apt, &chosen))?;
-            Ok((chosen, debs))
-        }
-        debs => Ok((chosen, debs?)),
-    }
-}
-
-/// Finds out what is missing before any work begins.
-fn preflight(options: &Options, plan: &PlanInput) -> Result<Option<Maps>> {
-    if plan.package_manager != "apt" {
-        return Err(Error::refused(format!(
-            "<packagemanager>{}</packagemanager>: expected apt",
-            plan.package_manager
-        )));
-    }
-    if find_program("gpgv").is_none() && find_program("sqv").is_none() {
-        return Err(Error::missing(
-            "host program not found: gpgv, by which apt verifies signatures",
-        )
-        .advice("on Debian and Ubuntu: apt-get install gpgv"));
-    }
-    check_architecture(&plan.arch)?;
-    let root = rustix::process::geteuid().is_root();
-    match (root, options.as_root) {
-        (true, _) => Ok(None),
-        (false, true) => Err(Error::missing("--as-root: this user is not root")
-            .advice("run it with sudo, and RAMFORGE_STORE set to the same store")),
-        (false, false) => Maps::of_caller().map(Some),
-    }
-}
-
-/// Programs of the tree must be able to run here.
-fn check_architecture(arch: &str) -> Result<()> {
-    let same = |a: &str| a == std::env::consts::ARCH;
-    let family = match arch {
-        "i586" | "i686" => same("x86") || same("x86_64"),
-        "armv7l" => same("arm") || same("aarch64"),
-        "ppc64le" => same("powerpc64"),
-        other => same(other),
-    };
-    let foreign = format!("/proc/sys/fs/binfmt_misc/qemu-{arch}");
-    if family || Path::new(&foreign).exists() {
-        return Ok(());
-    }
-    Err(Error::missing(format!(
-        "the image is for {arch}, and this {} machine cannot run its programs",
-        std::env::consts::ARCH
-    ))
-    .advice("on Debian and Ubuntu: apt-get install qemu-user-static binfmt-support"))
+    let lock = Lock::new(&plan.arch, &plan.packages, &chosen);
+    section(cx, &lock, outcome)
 }
 
 fn subdir(dir: &Path, name: &str) -> Result<std::path::PathBuf> {
@@ -122,7 +49,7 @@ fn subdir(dir: &Path, name: &str) -> Result<std::path::PathBuf> {
 }
 
 /// How much RAM the tree may take; `None`: it goes to the disk.
-fn ram(options: &Options, chosen: &[Chosen]) -> Result<Option<u64>> {
+fn ram(options: &Options, chosen: &[LockedPackage]) -> Result<Option<u64>> {
     let debs: u64 = chosen.iter().map(|c| c.size).sum();
     let need = LEAST + debs * GROWTH;
     let path = Path::new("/proc/meminfo");
@@ -137,7 +64,7 @@ fn ram(options: &Options, chosen: &[Chosen]) -> Result<Option<u64>> {
     })
 }
 
-fn packages(chosen: &[Chosen], debs: &[Object]) -> Vec<JobPackage> {
+fn packages(chosen: &[LockedPackage], debs: &[Object]) -> Vec<JobPackage> {
     chosen
         .iter()
         .zip(debs)
@@ -234,9 +161,9 @@ fn profile(plan: &PlanInput) -> Vec<(String, String)> {
         .collect()
 }
 
-fn section(cx: &Context, chosen: &[Chosen], outcome: Outcome) -> Result<Rootfs> {
+fn section(cx: &Context, lock: &Lock, outcome: Outcome) -> Result<Rootfs> {
     let text = packages_file::text(&outcome.installed);
-    let (packages, unknown) = lock(chosen, &outcome.installed);
+    let (packages, unknown) = installed(&lock.packages, &outcome.installed);
     if !unknown.is_empty() {
         cx.warn(&format!(
             "a script installed packages that no lock can name: {}; list them in the description instead",
@@ -250,6 +177,7 @@ fn section(cx: &Context, chosen: &[Chosen], outcome: Outcome) -> Result<Rootfs> 
         bytes: outcome.bytes,
         entries: outcome.entries,
         packages,
+        lock: Some(cx.store().put(lock.to_text()?.as_bytes())?),
         packages_file: cx.store().put(text.as_bytes())?,
         kernel: outcome.kernel,
         initramfs: outcome.initramfs,
@@ -257,17 +185,17 @@ fn section(cx: &Context, chosen: &[Chosen], outcome: Outcome) -> Result<Rootfs> 
     })
 }
 
-/// The lock, and the installed packages that were not chosen.
-fn lock(
-    chosen: &[Chosen],
+/// What is installed, with where it came from, and what is installed without having been chosen.
+fn installed(
+    chosen: &[LockedPackage],
     installed: &[(String, String, String)],
 ) -> (Vec<InstalledPackage>, Vec<String>) {
-    let mut lock = Vec::new();
+    let mut known = Vec::new();
     let mut unknown = Vec::new();
     for (name, version, architecture) in installed {
-        let is_it = |c: &&Chosen| c.name == *name && c.version == *version;
+        let is_it = |c: &&LockedPackage| c.name == *name && c.version == *version;
         match chosen.iter().find(is_it) {
-            Some(package) => lock.push(InstalledPackage {
+            Some(package) => known.push(InstalledPackage {
                 name: name.clone(),
                 version: version.clone(),
                 architecture: architecture.clone(),
@@ -277,6 +205,6 @@ fn lock(
             None => unknown.push(name.clone()),
         }
     }
-    lock.sort();
-    (lock, unknown)
+    known.sort();
+    (known, unknown)
 }

@@ -1,5 +1,7 @@
 //! What the stage reads: its options and exactly these fields of the plan.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use manifest::{Object, Packages, Profile, Repository, Scripts, User};
 use serde::{Deserialize, Serialize};
@@ -11,10 +13,22 @@ pub struct Options {
     #[arg(long)]
     #[serde(skip)]
     pub as_root: bool,
-    /// Read the repositories again, even if nothing else has changed
+    /// Install exactly the packages of this lock, which an earlier run wrote
+    #[arg(long, value_name = "FILE", conflicts_with = "refresh")]
+    #[serde(skip)]
+    pub lock: Option<PathBuf>,
+    /// Open no connection: packages and metadata must be in the store, and scripts have no network
+    #[arg(long, conflicts_with = "refresh")]
+    #[serde(skip)]
+    pub offline: bool,
+    /// Read the repositories again, however short ago that was done
     #[arg(long)]
     #[serde(skip)]
     pub refresh: bool,
+    /// Read the repositories again when that was done longer ago than this
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    #[serde(skip)]
+    pub max_age: u64,
     /// Where the build tree lives while it is made: in RAM if there is enough, or always on disk
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     #[serde(skip)]

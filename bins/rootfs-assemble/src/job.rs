@@ -22,6 +22,8 @@ pub struct Job {
     pub packages: Vec<JobPackage>,
     /// What the description says beyond packages.
     pub image: Image,
+    /// Whether programs in the tree may reach the network.
+    pub network: bool,
     /// The host's resolv.conf, while scripts run.
     pub resolv_conf: Option<String>,
 }

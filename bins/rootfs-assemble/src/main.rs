@@ -17,6 +17,7 @@
 
 mod apt;
 mod assemble;
+mod choose;
 mod deb;
 mod ids;
 mod input;
@@ -24,6 +25,7 @@ mod inside;
 mod job;
 mod packages_file;
 mod parallel;
+mod preflight;
 mod sandbox;
 mod sources;
 
@@ -31,8 +33,8 @@ use std::process::ExitCode;
 
 use stage::{Stage, Tool};
 
-/// The stage version. Changelog. 1: the first.
-const STAGE_VERSION: u32 = 1;
+/// The stage version. Changelog. 1: the first. 2: the lock.
+const STAGE_VERSION: u32 = 2;
 
 fn main() -> ExitCode {
     if std::env::args_os()

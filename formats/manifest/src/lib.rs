@@ -19,6 +19,7 @@ mod document;
 mod error;
 mod initrd;
 mod key;
+mod lock;
 mod media;
 mod object;
 mod plan;
@@ -32,6 +33,7 @@ pub use document::{FORMAT, Manifest};
 pub use error::{Error, Result};
 pub use initrd::{Initrd, Segment};
 pub use key::{StageKey, stage_key};
+pub use lock::{InvalidLock, Lock, LockedPackage, Request};
 pub use media::{BootEntry, Media};
 pub use object::{Digest, Object};
 pub use plan::{

@@ -19,8 +19,12 @@ pub struct Rootfs {
     pub bytes: u64,
     /// Number of entries in the tree.
     pub entries: u64,
-    /// The lock: every installed package, in the order of name and architecture.
+    /// Every installed package, in the order of name and architecture.
     pub packages: Vec<InstalledPackage>,
+    /// The lock with everything that is needed to make the tree again (see [`crate::Lock`]); absent: the
+    /// stage that wrote this section knows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Object>,
     /// The text of `NAME.ARCH-VERSION.packages`.
     pub packages_file: Object,
     /// The kernel that boots.
@@ -33,7 +37,7 @@ pub struct Rootfs {
     pub source_date_epoch: u64,
 }
 
-/// One line of the lock.
+/// One installed package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InstalledPackage {

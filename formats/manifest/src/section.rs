@@ -42,10 +42,10 @@ macro_rules! sections {
     };
 }
 
-// Format changelog. 1: the first shape of each.
+// Format changelog. 1: the first shape of each. rootfs 2: `lock`.
 sections! {
     Plan,    "plan",    "desc-parse",      1;
-    Rootfs,  "rootfs",  "rootfs-assemble", 1;
+    Rootfs,  "rootfs",  "rootfs-assemble", 2;
     Disk,    "disk",    "raw-image",       1;
     Initrd,  "initrd",  "initrd-inject",   1;
     Media,   "media",   "iso-pack",        1;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use manifest::{Digest, Object, StageKey, to_canonical};
 use serde_json::{Value, json};
@@ -128,6 +129,19 @@ impl Store {
         let path = self.action_path(key);
         match fs::read(&path) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at(&path),
+        }
+    }
+
+    /// How long ago something was recorded under `key`; `None` where nothing was, or the clock was set back.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the entry exists and cannot be looked at.
+    pub fn action_age(&self, key: &StageKey) -> Result<Option<Duration>> {
+        let path = self.action_path(key);
+        match fs::metadata(&path).and_then(|m| m.modified()) {
+            Ok(time) => Ok(time.elapsed().ok()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).at(&path),
         }

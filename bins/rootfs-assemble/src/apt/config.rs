@@ -202,11 +202,6 @@ Acquire::Retries "2";
         Ok(())
     }
 
-    /// The stage's context.
-    pub fn context(&self) -> &'a Context {
-        self.cx
-    }
-
     /// One of apt's programs with this configuration.
     pub(super) fn tool(&self, name: &str) -> Result<Command<'a>> {
         let mut tool = self.cx.tool(name)?;

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use manifest::{Object, stage_key};
+use manifest::{LockedPackage, Object, stage_key};
 use sha2::{Digest, Sha256};
 use stage::{At, Error, Result};
 use store::Store;
 
-use super::{Apt, Chosen};
+use super::Apt;
 use crate::parallel;
 
 /// Files in one call of apt's downloader, to stay below the limit for arguments.
@@ -17,16 +17,25 @@ const BATCH: usize = 400;
 /// apt's own downloader: its methods, proxies and credentials.
 pub const HELPER: &str = "/usr/lib/apt/apt-helper";
 
-/// The objects of the chosen packages, in their order.
+/// The objects of those packages that were fetched before, in the packages' order.
+///
+/// # Errors
+/// Those of the store.
+pub fn fetched(store: &Store, chosen: &[LockedPackage]) -> Result<Vec<Option<Object>>> {
+    let objects = chosen.iter().map(|package| known(store, &package.sha256));
+    objects.collect()
+}
+
+/// Fetches the packages that are not in the store: those whose place in `objects` is empty.
 ///
 /// # Errors
 /// Exit code 1 with the package that cannot be fetched or is not what the metadata says.
-pub fn fetch(apt: &Apt<'_>, chosen: &[Chosen]) -> Result<Vec<Object>> {
+pub fn fetch(
+    apt: &Apt<'_>,
+    chosen: &[LockedPackage],
+    mut objects: Vec<Option<Object>>,
+) -> Result<Vec<Object>> {
     let store = apt.cx.store();
-    let mut objects = Vec::new();
-    for package in chosen {
-        objects.push(known(store, &package.sha256)?);
-    }
     let missing: Vec<usize> = (0..chosen.len())
         .filter(|&i| objects[i].is_none())
         .collect();
@@ -57,7 +66,7 @@ fn target(apt: &Apt<'_>, index: usize) -> PathBuf {
     apt.dir.join("cache/archives").join(format!("{index}.deb"))
 }
 
-fn download(apt: &Apt<'_>, chosen: &[Chosen], batch: &[usize]) -> Result<()> {
+fn download(apt: &Apt<'_>, chosen: &[LockedPackage], batch: &[usize]) -> Result<()> {
     let mut helper = apt.tool(HELPER)?.args(["-q", "download-file"]);
     for &i in batch {
         let package = &chosen[i];
@@ -86,7 +95,7 @@ fn download(apt: &Apt<'_>, chosen: &[Chosen], batch: &[usize]) -> Result<()> {
 }
 
 /// Moves a fetched file into the store, with its SHA-256 checked on the way.
-fn ingest(store: &Store, path: &Path, package: &Chosen) -> Result<Object> {
+fn ingest(store: &Store, path: &Path, package: &LockedPackage) -> Result<Object> {
     let bytes = fs::read(path).at(path)?;
     let found: String = Sha256::digest(&bytes)
         .iter()

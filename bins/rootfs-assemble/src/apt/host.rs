@@ -59,6 +59,16 @@ pub fn identity(files: &[SourceFile]) -> Value {
     Value::from(Digest::of(lines.join("\n").as_bytes()).to_string())
 }
 
+/// Whether a source is a directory of this host, which may change at any time.
+pub fn has_local(files: &[SourceFile]) -> bool {
+    let local = |line: String| {
+        ["file:", "copy:"]
+            .iter()
+            .any(|scheme| line.contains(scheme))
+    };
+    files.iter().flat_map(meaning).any(local)
+}
+
 /// The sources of one file as normalised lines.
 fn meaning(file: &SourceFile) -> Vec<String> {
     if file.name.ends_with(".list") {

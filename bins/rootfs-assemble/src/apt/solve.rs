@@ -5,82 +5,20 @@
 
 use std::collections::BTreeSet;
 
-use manifest::Packages;
-use serde::{Deserialize, Serialize};
-use stage::{At, Error, Result};
+use manifest::{LockedPackage, Packages};
+use stage::{Context, Error, Result};
 
 use super::{Apt, explain};
 
-/// A package that will be installed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chosen {
-    /// Its name.
-    pub name: String,
-    /// Its full version.
-    pub version: String,
-    /// Its architecture.
-    pub architecture: String,
-    /// SHA-256 of the file, 64 hexadecimal digits, from the verified metadata.
-    pub sha256: String,
-    /// Where the file is.
-    pub uri: String,
-    /// Length of the file in bytes.
-    pub size: u64,
-    /// `alias:path` of the file in its repository.
-    pub source: String,
-    /// Whether it belongs to step 1.
-    pub bootstrap: bool,
-    /// Whether the description asks for it, rather than another package.
-    pub requested: bool,
-}
-
-/// Reads the repositories' metadata, verifies it, and chooses. In the order in which apt would unpack.
+/// Chooses from the repositories' metadata, which must be laid out. In the order in which apt would unpack.
 ///
 /// # Errors
-/// Exit code 1 with the repository or the package that is the reason.
-pub fn solve(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<Chosen>> {
-    for package in packages.bootstrap.iter().chain(&packages.image) {
-        check_name(apt, packages, &package.name)?;
-    }
-    apt.cx.part("metadata", || update(apt))?;
+/// Exit code 1 with the package that is the reason.
+pub fn solve(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<LockedPackage>> {
     apt.cx.part("solve", || choose(apt, packages))
 }
 
-/// Bytes that must be free before apt begins: a distribution's metadata, unpacked. On a full disk apt may
-/// wait for ever instead of failing.
-const ROOM: u64 = 128 << 20;
-
-fn room(apt: &Apt<'_>) -> Result<()> {
-    let dir = apt.cx.store().root();
-    let about = rustix::fs::statvfs(dir)
-        .map_err(std::io::Error::from)
-        .at(dir)?;
-    let free = about.f_bavail.saturating_mul(about.f_frsize);
-    if free >= ROOM {
-        return Ok(());
-    }
-    let (dir, free, room) = (dir.display(), free >> 20, ROOM >> 20);
-    Err(explain::full(&format!(
-        "{dir}: No space left on device: {free} MiB are free, the packages' metadata alone needs up to {room}"
-    )))
-}
-
-fn update(apt: &Apt<'_>) -> Result<()> {
-    room(apt)?;
-    let output = apt.tool("apt-get")?.args(["-q", "update"]).run_any()?;
-    let said = [output.stdout.as_slice(), &output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    match explain::update_failure(&said, apt.repositories) {
-        Some(error) => Err(error),
-        None if output.status.success() => Ok(()),
-        None => Err(Error::failed(format!(
-            "apt-get update failed:\n{}",
-            output.tail()
-        ))),
-    }
-}
-
-fn choose(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<Chosen>> {
+fn choose(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<LockedPackage>> {
     let names = |list: &[manifest::Package]| list.iter().map(|p| p.name.clone()).collect();
     let mut first: Vec<String> = vec!["?essential".into(), "apt".into()];
     let bootstrap: Vec<String> = names(&packages.bootstrap);
@@ -106,7 +44,7 @@ fn bare(name: &str) -> &str {
     name.split(['=', '/', ':']).next().unwrap_or(name)
 }
 
-fn run(apt: &Apt<'_>, names: &[String], packages: &Packages) -> Result<Vec<Chosen>> {
+fn run(apt: &Apt<'_>, names: &[String], packages: &Packages) -> Result<Vec<LockedPackage>> {
     let output = apt
         .tool("apt-get")?
         .args(["-qq", "-y", "--print-uris", "install", "--"])
@@ -122,7 +60,7 @@ fn run(apt: &Apt<'_>, names: &[String], packages: &Packages) -> Result<Vec<Chose
 }
 
 /// `'URI' name_version_architecture.deb SIZE SHA256:HEX`
-fn parse_line(line: &str) -> Result<Chosen> {
+fn parse_line(line: &str) -> Result<LockedPackage> {
     let parse = || {
         let (uri, rest) = line.strip_prefix('\'')?.split_once("' ")?;
         let mut words = rest.split_whitespace();
@@ -130,7 +68,7 @@ fn parse_line(line: &str) -> Result<Chosen> {
         let size = words.next()?.parse().ok()?;
         let sha256 = words.next()?.strip_prefix("SHA256:")?;
         let mut parts = file.split('_').map(percent_decode);
-        Some(Chosen {
+        Some(LockedPackage {
             name: parts.next()?,
             version: parts.next()?,
             architecture: parts.next()?,
@@ -188,7 +126,10 @@ fn source(bases: &[(String, String)], uri: &str) -> String {
 }
 
 /// Keeps a name from being read as an option or a pattern of apt.
-fn check_name(apt: &Apt<'_>, packages: &Packages, name: &str) -> Result<()> {
+///
+/// # Errors
+/// Exit code 1 with the name and its place.
+pub fn check_name(cx: &Context, packages: &Packages, name: &str) -> Result<()> {
     let fine = name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
             .chars()
@@ -197,11 +138,8 @@ fn check_name(apt: &Apt<'_>, packages: &Packages, name: &str) -> Result<()> {
     if fine || is_plus_name(name) {
         return Ok(());
     }
-    let error = explain::solve_failure(
-        apt.cx,
-        &format!("E: Unable to locate package {name}"),
-        packages,
-    );
+    let error =
+        explain::solve_failure(cx, &format!("E: Unable to locate package {name}"), packages);
     Err(error)
 }
 

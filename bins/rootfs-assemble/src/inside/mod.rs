@@ -27,7 +27,7 @@ use std::time::Instant;
 use stage::{Error, Result};
 use store::Store;
 use store::tree::Tree;
-use sys::namespace::{Power, enter};
+use sys::namespace::{Network, Power, enter};
 
 use crate::job::{Job, Message, Outcome};
 
@@ -93,7 +93,11 @@ fn serve() -> std::result::Result<Outcome, Failure> {
         step: step.to_owned(),
         message,
     };
-    enter(power, mapped).map_err(|e| refused(e.step, e.to_string()))?;
+    let network = match job.network {
+        true => Network::Host,
+        false => Network::None,
+    };
+    enter(power, network, mapped).map_err(|e| refused(e.step, e.to_string()))?;
     mounts::build(&job).map_err(|(step, e)| refused(step, format!("{step}: {e}")))?;
     let done = work(&job);
     if done.is_err() && job.ram.is_none() {
