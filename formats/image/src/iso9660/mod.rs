@@ -21,7 +21,7 @@
 //!
 //! [`write()`] runs the same layout function twice, first to learn where each structure comes to
 //! lie, then to write it there; both runs must agree. Contents are copied from file to file inside
-//! the kernel, and memory use does not grow with them.
+//! the kernel, or kept where they are by a [`Sink`] of the caller's; memory use does not grow with them.
 //!
 //! Not written, because nothing that starts this medium needs it: Joliet, path tables' optional
 //! copies, files of 4 GiB or more (several extents), links, devices and time stamps (TF) of Rock
@@ -41,8 +41,10 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::guid::Guid;
-use out::Out;
+use out::{FileSink, Out};
 use tree::Tree;
+
+pub use out::Sink;
 
 /// Bytes in a logical sector.
 pub const SECTOR: u64 = 2048;
@@ -195,9 +197,22 @@ pub fn write(
     image: &Image,
     progress: &mut dyn FnMut(u64) -> io::Result<()>,
 ) -> Result<Summary> {
+    let mut sink = FileSink {
+        file,
+        progress,
+        position: 0,
+    };
+    emit(&mut sink, image)
+}
+
+/// Gives `image` to a sink, which may keep its parts without copying them.
+///
+/// # Errors
+/// [`Error::Unfit`] when the image cannot be expressed, and those of the sink.
+pub fn emit(sink: &mut dyn Sink, image: &Image) -> Result<Summary> {
     let plan = Plan::new(image)?;
     let places = lay_out(&mut Out::measure(), &plan, &plan.nowhere())?;
-    let written = lay_out(&mut Out::write(file, progress), &plan, &places)?;
+    let written = lay_out(&mut Out::write(sink), &plan, &places)?;
     if places != written {
         return Err(Error::damaged(
             "ISO image",
@@ -210,34 +225,35 @@ pub fn write(
 /// Every structure in the order of the medium. `at` says where each will lie, as far as known.
 fn lay_out(out: &mut Out<'_>, plan: &Plan<'_>, at: &Places) -> Result<Places> {
     let mut places = Places::default();
-    out.put("system area", &hybrid::system_area(plan, at)?)?;
-    out.put("primary volume descriptor", &descriptor::primary(plan, at))?;
+    out.put(&hybrid::system_area(plan, at)?)?;
+    out.put(&descriptor::primary(plan, at))?;
     if plan.has_catalog() {
-        out.put(
-            "boot record volume descriptor",
-            &descriptor::boot_record(at.catalog),
-        )?;
+        out.put(&descriptor::boot_record(at.catalog))?;
     }
-    out.put("set terminator", &descriptor::set_terminator())?;
+    out.put(&descriptor::set_terminator())?;
     places.path_table_l = out.sector()?;
-    out.put(
-        "path table L",
-        &directory::path_table(&plan.tree, at, u16::to_le_bytes, u32::to_le_bytes),
-    )?;
+    out.put(&directory::path_table(
+        &plan.tree,
+        at,
+        u16::to_le_bytes,
+        u32::to_le_bytes,
+    ))?;
     places.path_table_m = out.sector()?;
-    out.put(
-        "path table M",
-        &directory::path_table(&plan.tree, at, u16::to_be_bytes, u32::to_be_bytes),
-    )?;
+    out.put(&directory::path_table(
+        &plan.tree,
+        at,
+        u16::to_be_bytes,
+        u32::to_be_bytes,
+    ))?;
     for number in 0..plan.tree.directories.len() {
         places.directories.push(out.sector()?);
-        out.put("directory", &directory::directory(plan, at, number))?;
+        out.put(&directory::directory(plan, at, number))?;
     }
     places.continuation = out.sector()?;
-    out.put("continuation area", &directory::continuation_area())?;
+    out.put(&directory::continuation_area())?;
     if plan.has_catalog() {
         places.catalog = out.sector()?;
-        out.put("boot catalog", &boot::catalog(plan, at)?)?;
+        out.put(&boot::catalog(plan, at)?)?;
     }
     for (number, source) in plan.files.iter().enumerate() {
         if matches!(source.data, Data::Uefi(_)) {
@@ -246,8 +262,8 @@ fn lay_out(out: &mut Out<'_>, plan: &Plan<'_>, at: &Places) -> Result<Places> {
         places.files.push(out.sector()?);
         emit_file(out, plan, at, number)?;
     }
-    out.put("padding", &[0; (PADDING * SECTOR) as usize])?;
-    out.put("backup GPT", &hybrid::backup(plan, at)?)?;
+    out.put(&[0; (PADDING * SECTOR) as usize])?;
+    out.put(&hybrid::backup(plan, at)?)?;
     places.end = out.sector()?;
     Ok(places)
 }
@@ -255,10 +271,10 @@ fn lay_out(out: &mut Out<'_>, plan: &Plan<'_>, at: &Places) -> Result<Places> {
 fn emit_file(out: &mut Out<'_>, plan: &Plan<'_>, at: &Places, number: usize) -> Result<()> {
     let source = &plan.files[number];
     match source.data {
-        Data::Bios(bytes) => out.put(source.path, &boot::patched(bytes, at.file(number))),
-        Data::Uefi(bytes) => out.put(source.path, bytes),
-        Data::File(Content::Bytes(bytes)) => out.put(source.path, bytes),
-        Data::File(Content::Parts(parts)) => out.copy(source.path, parts),
+        Data::Bios(bytes) => out.put(&boot::patched(bytes, at.file(number))),
+        Data::Uefi(bytes) => out.put(bytes),
+        Data::File(Content::Bytes(bytes)) => out.put(bytes),
+        Data::File(Content::Parts(parts)) => out.copy(parts),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the layout goes: nowhere, to be measured, or to a file.
+//! Where the layout goes: nowhere, to be measured, or to a sink.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,12 +9,24 @@ use crate::error::{Error, Result};
 /// Bytes copied between two reports of progress.
 const SLICE: u64 = 16 << 20;
 
-/// Told the number of bytes written so far.
-type Progress<'a> = &'a mut dyn FnMut(u64) -> io::Result<()>;
+/// Takes an image from its first byte to its last.
+pub trait Sink {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// Whatever keeps it from taking them.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Takes the next bytes, which lie in another file.
+    ///
+    /// # Errors
+    /// Whatever keeps it from taking them.
+    fn part(&mut self, part: &Part) -> Result<()>;
+}
 
 /// A sequential output in whole sectors.
 pub(super) struct Out<'a> {
-    target: Option<(&'a File, Progress<'a>)>,
+    sink: Option<&'a mut dyn Sink>,
     position: u64,
 }
 
@@ -22,15 +34,15 @@ impl<'a> Out<'a> {
     /// Only counts.
     pub(super) fn measure() -> Self {
         Out {
-            target: None,
+            sink: None,
             position: 0,
         }
     }
 
-    /// Writes to `file`.
-    pub(super) fn write(file: &'a File, progress: Progress<'a>) -> Self {
+    /// Gives everything to `sink`.
+    pub(super) fn write(sink: &'a mut dyn Sink) -> Self {
         Out {
-            target: Some((file, progress)),
+            sink: Some(sink),
             position: 0,
         }
     }
@@ -44,8 +56,8 @@ impl<'a> Out<'a> {
     }
 
     /// Writes `bytes` and fills the last sector with zeros.
-    pub(super) fn put(&mut self, what: &str, bytes: &[u8]) -> Result<()> {
-        self.bytes(what, bytes)?;
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes(bytes)?;
         self.fill(SECTOR)
     }
 
@@ -54,14 +66,12 @@ impl<'a> Out<'a> {
         self.fill(sectors * SECTOR)
     }
 
-    /// Copies the parts one after the other and fills the last sector with zeros.
-    pub(super) fn copy(&mut self, what: &str, parts: &[Part]) -> Result<()> {
+    /// Writes the parts one after the other and fills the last sector with zeros.
+    pub(super) fn copy(&mut self, parts: &[Part]) -> Result<()> {
         for part in parts {
-            match &mut self.target {
-                None => self.position += part.len,
-                Some((file, progress)) => {
-                    copy_part(what, part, file, &mut self.position, progress)?;
-                }
+            self.position += part.len;
+            if let Some(sink) = &mut self.sink {
+                sink.part(part)?;
             }
         }
         self.fill(SECTOR)
@@ -69,47 +79,61 @@ impl<'a> Out<'a> {
 
     fn fill(&mut self, unit: u64) -> Result<()> {
         let missing = self.position.next_multiple_of(unit) - self.position;
-        self.bytes("padding", &vec![0; missing as usize])
+        self.bytes(&vec![0; missing as usize])
     }
 
-    fn bytes(&mut self, what: &str, bytes: &[u8]) -> Result<()> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.position += bytes.len() as u64;
-        match &mut self.target {
-            None => Ok(()),
-            Some((file, progress)) => file
-                .write_all(bytes)
-                .and_then(|()| progress(self.position))
-                .map_err(Error::io(format_args!("writing {what} to the ISO image"))),
+        match &mut self.sink {
+            Some(sink) if !bytes.is_empty() => sink.bytes(bytes),
+            _ => Ok(()),
         }
     }
 }
 
-/// Copies one part inside the kernel where it can (`std::io::copy` between two files).
-fn copy_part(
-    what: &str,
-    part: &Part,
-    mut to: &File,
-    position: &mut u64,
-    progress: &mut Progress<'_>,
-) -> Result<()> {
-    let name = part.path.display();
-    let mut from = File::open(&part.path).map_err(Error::io(&name))?;
-    from.seek(SeekFrom::Start(part.offset))
-        .map_err(Error::io(&name))?;
-    let mut left = part.len;
-    while left > 0 {
-        let copied = io::copy(&mut (&from).take(left.min(SLICE)), &mut to)
-            .map_err(Error::io(format_args!("copying {name} to {what}")))?;
-        if copied == 0 {
-            let fact = format!(
-                "{left} of {} bytes from {} on are missing",
-                part.len, part.offset
-            );
-            return Err(Error::damaged(name, fact));
-        }
-        left -= copied;
-        *position += copied;
-        progress(*position).map_err(Error::io(format_args!("writing {what}")))?;
+/// An image as a file.
+pub(super) struct FileSink<'a> {
+    pub(super) file: &'a File,
+    /// Told the number of bytes written so far.
+    pub(super) progress: &'a mut dyn FnMut(u64) -> io::Result<()>,
+    pub(super) position: u64,
+}
+
+impl FileSink<'_> {
+    fn advance(&mut self, bytes: u64) -> Result<()> {
+        self.position += bytes;
+        (self.progress)(self.position).map_err(Error::io("writing the ISO image"))
     }
-    Ok(())
+}
+
+impl Sink for FileSink<'_> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(Error::io("writing the ISO image"))?;
+        self.advance(bytes.len() as u64)
+    }
+
+    /// Copied inside the kernel where it can (`std::io::copy` between two files).
+    fn part(&mut self, part: &Part) -> Result<()> {
+        let name = part.path.display();
+        let mut from = File::open(&part.path).map_err(Error::io(&name))?;
+        from.seek(SeekFrom::Start(part.offset))
+            .map_err(Error::io(&name))?;
+        let mut left = part.len;
+        while left > 0 {
+            let copied = io::copy(&mut (&from).take(left.min(SLICE)), &mut self.file)
+                .map_err(Error::io(format_args!("copying {name}")))?;
+            if copied == 0 {
+                let fact = format!(
+                    "{left} of {} bytes from {} on are missing",
+                    part.len, part.offset
+                );
+                return Err(Error::damaged(name, fact));
+            }
+            left -= copied;
+            self.advance(copied)?;
+        }
+        Ok(())
+    }
 }
