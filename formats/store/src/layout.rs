@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 
 use crate::error::{At, Error, Result};
 use crate::objects::write_whole;
+use crate::sync::Unsynced;
 
-/// The version of the layout. Changelog. 1: the first.
-pub const LAYOUT_VERSION: u64 = 1;
+/// The version of the layout. Changelog. 1: the first. 2: recipes; a store of version 1 becomes one of
+/// version 2 as soon as it is opened, since it only lacks them.
+pub const LAYOUT_VERSION: u64 = 2;
 
 /// What is hashed into `store.json`, so that two layouts of one version cannot be mixed up.
-const LAYOUT: &str = "objects/xx/rest actions/xx/rest refs/name tmp/any journal/run.jsonl";
+const LAYOUT: &str =
+    "objects/xx/rest recipes/xx/rest actions/xx/rest refs/name tmp/any journal/run.jsonl";
 
 /// The cache directory convention's signature, so that backups leave the store out.
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
@@ -24,6 +27,7 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    pub(crate) unsynced: Unsynced,
 }
 
 impl Store {
@@ -50,7 +54,10 @@ impl Store {
     /// [`Error::Io`], [`Error::NewerLayout`], or [`Error::Damaged`] where `store.json` is not readable.
     pub fn open(root: &Path) -> Result<Self> {
         let root = std::path::absolute(root).at(root)?;
-        let store = Self { root };
+        let store = Self {
+            root,
+            unsynced: Unsynced::default(),
+        };
         match fs::read(store.root.join("store.json")) {
             Ok(bytes) => store.check_layout(&bytes)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => store.create()?,
@@ -84,7 +91,7 @@ impl Store {
     }
 
     fn create(&self) -> Result<()> {
-        for name in ["objects", "actions", "refs", "tmp", "journal"] {
+        for name in ["objects", "recipes", "actions", "refs", "tmp", "journal"] {
             let dir = self.root.join(name);
             fs::create_dir_all(&dir).at(&dir)?;
         }
@@ -113,6 +120,7 @@ impl Store {
                 found,
                 known: LAYOUT_VERSION,
             }),
+            Some(1) => self.create(),
             None if self.root.join("objects").is_dir() => self.create(),
             _ => Err(Error::Damaged {
                 path: self.root.join("store.json"),
@@ -159,21 +167,18 @@ impl Store {
         write_whole(self, &path, to_canonical(value)?.as_bytes())
     }
 
-    /// Makes everything that was stored so far survive a power cut: one flush of the file system instead
-    /// of one for each of ten thousand objects. Comes before anything durable refers to them.
+    /// Makes everything that this process has stored so far survive a power cut. Comes before anything durable
+    /// refers to it.
     ///
     /// # Errors
     /// [`Error::Io`]: late write errors show here.
     pub fn sync(&self) -> Result<()> {
-        let dir = fs::File::open(&self.root).at(&self.root)?;
-        rustix::fs::syncfs(&dir)
-            .map_err(std::io::Error::from)
-            .at(&self.root)
+        self.unsynced.sync(&self.root)
     }
 }
 
 /// `ab/cdef…`: 256 directories keep each one small.
-fn fan_out(digest: &Digest) -> PathBuf {
+pub(crate) fn fan_out(digest: &Digest) -> PathBuf {
     let hex = digest.to_string();
     Path::new(&hex[..2]).join(&hex[2..])
 }

@@ -5,6 +5,7 @@
 //! ├── CACHEDIR.TAG
 //! ├── store.json                 version and hash of the layout
 //! ├── objects/ab/cdef…           immutable, 0444, named by the BLAKE3 of the bytes
+//! ├── recipes/ab/cdef…           an object as the list of its parts
 //! ├── actions/ab/cdef…           stage key → the section that stage produced
 //! ├── refs/                      roots for garbage collection, of a later release
 //! ├── tmp/                       same file system; what a crash leaves here is swept
@@ -26,7 +27,9 @@ pub mod chunk_map;
 mod error;
 mod layout;
 mod objects;
+mod recipe;
 mod scratch;
+mod sync;
 pub mod tree;
 
 pub use error::{Error, Result};

@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{At, Error, Result};
 use crate::layout::Store;
+use crate::recipe::PartsReader;
 
 /// Objects are read-only: their name is their content.
 const OBJECT_MODE: u32 = 0o444;
@@ -17,8 +18,13 @@ const OBJECT_MODE: u32 = 0o444;
 const COPY_BUFFER: usize = 1 << 18;
 
 impl Store {
-    /// Whether the object is here with its full length. Its bytes are not read.
+    /// Whether the object is here with its full length, or can be made of parts that are. Its bytes are not read.
     pub fn has(&self, object: &Object) -> bool {
+        self.has_plain(object) || self.has_parts(object)
+    }
+
+    /// Whether the object is here as it is.
+    pub(crate) fn has_plain(&self, object: &Object) -> bool {
         fs::metadata(self.object_path(object)).is_ok_and(|m| m.len() == object.size)
     }
 
@@ -119,11 +125,21 @@ impl Store {
     }
 
     /// Opens an object for reading. Its bytes are hashed as they pass, and the last ones only come out
-    /// when the digest is right.
+    /// when the digest is right; where it is made of parts, this holds for each of them.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Damaged`] where it is not there or its length is wrong.
     pub fn open_object(&self, object: &Object) -> Result<ObjectReader> {
+        if !self.object_path(object).exists()
+            && let Some(parts) = self.open_parts(object)?
+        {
+            return Ok(ObjectReader(Source::Parts(parts)));
+        }
+        self.open_plain(object)
+    }
+
+    /// Opens an object that is kept as it is.
+    pub(crate) fn open_plain(&self, object: &Object) -> Result<ObjectReader> {
         let path = self.object_path(object);
         let file = File::open(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Damaged {
@@ -140,14 +156,13 @@ impl Store {
             let fact = format!("it has {length} bytes, expected {}", object.size);
             return Err(Error::Damaged { path, fact });
         }
-        let hasher = blake3::Hasher::new();
-        Ok(ObjectReader {
+        Ok(ObjectReader(Source::File(Checked {
             file,
             path,
             object: *object,
-            hasher,
+            hasher: blake3::Hasher::new(),
             left: object.size,
-        })
+        })))
     }
 
     /// Reads an object through and compares it with its name.
@@ -157,9 +172,19 @@ impl Store {
     pub fn verify(&self, object: &Object) -> Result<()> {
         let path = self.object_path(object);
         let mut reader = self.open_object(object)?;
-        io::copy(&mut reader, &mut io::sink())
-            .map(drop)
-            .map_err(|e| unwrapped(e, &path))
+        if let Source::File(_) = reader.0 {
+            let read = io::copy(&mut reader, &mut io::sink());
+            return read.map(drop).map_err(|e| unwrapped(e, &path));
+        }
+        let mut hasher = blake3::Hasher::new();
+        io::copy(&mut reader, &mut hasher).map_err(|e| unwrapped(e, &path))?;
+        if Digest::from(hasher.finalize()) == object.blake3 {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            path: self.recipe_path(object),
+            fact: "its parts do not make the object".to_owned(),
+        })
     }
 
     /// Moves a finished file of `tmp/` to its name.
@@ -174,6 +199,7 @@ impl Store {
             .set_permissions(Permissions::from_mode(OBJECT_MODE))
             .at(file.path())?;
         file.persist(&path).map_err(|e| e.error).at(&path)?;
+        self.unsynced.note(&path);
         Ok(object)
     }
 }
@@ -182,7 +208,16 @@ impl Store {
 ///
 /// The error of a wrong digest is an [`io::Error`] around [`Error::Damaged`].
 #[derive(Debug)]
-pub struct ObjectReader {
+pub struct ObjectReader(Source);
+
+#[derive(Debug)]
+enum Source {
+    File(Checked),
+    Parts(PartsReader),
+}
+
+#[derive(Debug)]
+struct Checked {
     file: File,
     path: PathBuf,
     object: Object,
@@ -191,6 +226,15 @@ pub struct ObjectReader {
 }
 
 impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Source::File(file) => file.read(buffer),
+            Source::Parts(parts) => parts.read(buffer),
+        }
+    }
+}
+
+impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.hasher.update(&buffer[..read]);
@@ -212,7 +256,7 @@ impl Read for ObjectReader {
 }
 
 /// The store's own error out of an [`io::Error`] that carries one.
-fn unwrapped(error: io::Error, path: &Path) -> Error {
+pub(crate) fn unwrapped(error: io::Error, path: &Path) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(source) => Error::Io {
@@ -275,6 +319,7 @@ pub(crate) fn write_whole(store: &Store, path: &Path, bytes: &[u8]) -> Result<()
         .set_permissions(Permissions::from_mode(0o644))
         .at(file.path())?;
     file.persist(path).map_err(|e| e.error).at(path)?;
+    store.unsynced.note(path);
     Ok(())
 }
 

@@ -155,12 +155,14 @@ fn work(job: &Job) -> Result<Outcome> {
     let captured = part("capture again", || {
         capture::capture(&store, root, base.epoch, &seen)
     })?;
+    let tree = captured.tree.write(&store)?;
     base.recorded()?;
+    store.sync()?;
     if job.ram.is_none() {
         mounts::clear_tree()?;
     }
     Ok(Outcome {
-        tree: captured.tree.write(&store)?,
+        tree,
         bytes: captured.bytes,
         entries: captured.tree.len() as u64,
         initramfs: initramfs.and_then(|path| captured.object(&path)),

@@ -1,0 +1,228 @@
+//! Objects that consist of others: an ISO of a thousand frames, an initrd of two segments.
+//!
+//! Such an object is not kept a second time. A *recipe* at `recipes/ab/cdef…`, under the object's own name, lists
+//! its parts in order, and the BLAKE3 of that list stands behind it:
+//!
+//! ```text
+//! {"object":{"blake3":"abcdef…","size":N},"parts":[{"blake3":"…","size":N},…]}
+//! 0123…
+//! ```
+//!
+//! So a medium with another boot menu costs a few hundred KiB of store, and nothing of it is written but that.
+//! Reading checks every part; [`Store::verify`] also checks that the parts make the object.
+//!
+//! *Not done:* parts that are themselves made of parts.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use manifest::{Digest, Object, to_canonical};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{At, Error, Result};
+use crate::layout::{Store, fan_out};
+use crate::objects::{ObjectReader, unwrapped, write_whole};
+
+/// Bytes that are hashed at once.
+const BUFFER: usize = 1 << 18;
+
+/// How an object is made of others.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recipe {
+    object: Object,
+    parts: Vec<Object>,
+}
+
+impl Store {
+    /// Stores what `parts`, one after the other, consist of. They are read once, for the name and to see that they
+    /// are whole; `step` is called now and then and may end the work.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Damaged`] where a part is not what its name says, or the error of `step`.
+    pub fn put_parts(
+        &self,
+        parts: &[Object],
+        step: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Result<Object> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; BUFFER];
+        for part in parts {
+            let path = self.object_path(part);
+            let mut reader = self.open_object(part)?;
+            loop {
+                step().at(&path)?;
+                match reader.read(&mut buffer).map_err(|e| unwrapped(e, &path))? {
+                    0 => break,
+                    n => hasher.update(&buffer[..n]),
+                };
+            }
+        }
+        let object = Object {
+            blake3: Digest::from(hasher.finalize()),
+            size: parts.iter().map(|part| part.size).sum(),
+        };
+        self.record_recipe(object, parts)?;
+        Ok(object)
+    }
+
+    /// The objects whose bytes, one after the other, are those of `object`: itself where it is kept as it is.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where neither the object nor a whole recipe is there.
+    pub fn parts(&self, object: &Object) -> Result<Vec<Object>> {
+        if self.object_path(object).exists() {
+            return Ok(vec![*object]);
+        }
+        match self.recipe(object)? {
+            Some(recipe) => Ok(recipe.parts),
+            None => Err(Error::Damaged {
+                path: self.object_path(object),
+                fact: "the object is not there".to_owned(),
+            }),
+        }
+    }
+
+    /// Where the recipe of an object lies, whether or not it is there.
+    pub fn recipe_path(&self, object: &Object) -> PathBuf {
+        self.root().join("recipes").join(fan_out(&object.blake3))
+    }
+
+    /// Whether the object can be made of parts that are all here.
+    pub(crate) fn has_parts(&self, object: &Object) -> bool {
+        let recipe = self.recipe(object).ok().flatten();
+        recipe.is_some_and(|r| r.parts.iter().all(|part| self.has_plain(part)))
+    }
+
+    /// A reader of an object that has a recipe; `None` where it has none.
+    pub(crate) fn open_parts(&self, object: &Object) -> Result<Option<PartsReader>> {
+        Ok(self.recipe(object)?.map(|recipe| PartsReader {
+            store: self.clone(),
+            left: recipe.parts.into_iter().rev().collect(),
+            current: None,
+        }))
+    }
+
+    fn record_recipe(&self, object: Object, parts: &[Object]) -> Result<()> {
+        let path = self.recipe_path(&object);
+        if self.has_plain(&object) {
+            return Ok(());
+        }
+        let parts = parts.to_vec();
+        let list = to_canonical(&Recipe { object, parts })?;
+        let text = format!("{list}\n{}\n", Digest::of(list.as_bytes()));
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).at(dir)?;
+        }
+        write_whole(self, &path, text.as_bytes())
+    }
+
+    fn recipe(&self, object: &Object) -> Result<Option<Recipe>> {
+        let path = self.recipe_path(object);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.at(&path)?,
+        };
+        let recipe = parse(&bytes).filter(|r| {
+            r.object == *object && r.parts.iter().map(|p| p.size).sum::<u64>() == object.size
+        });
+        match recipe {
+            Some(recipe) => Ok(Some(recipe)),
+            None => Err(Error::Damaged {
+                path,
+                fact: "it is not the recipe that was written".to_owned(),
+            }),
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Recipe> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (list, digest) = text.strip_suffix('\n')?.split_once('\n')?;
+    (Digest::of(list.as_bytes()).to_string() == digest).then_some(())?;
+    serde_json::from_str(list).ok()
+}
+
+/// Reads the parts one after the other, each checked.
+#[derive(Debug)]
+pub(crate) struct PartsReader {
+    store: Store,
+    /// The parts still to come, the next one last.
+    left: Vec<Object>,
+    current: Option<Box<ObjectReader>>,
+}
+
+impl Read for PartsReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(reader) = &mut self.current {
+                match reader.read(buffer)? {
+                    0 if !buffer.is_empty() => self.current = None,
+                    n => return Ok(n),
+                }
+            }
+            let Some(part) = self.left.pop() else {
+                return Ok(0);
+            };
+            let reader = self.store.open_plain(&part).map_err(io::Error::other)?;
+            self.current = Some(Box::new(reader));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn an_object_of_parts_is_read_like_any_other() {
+        let (_dir, store) = store();
+        let parts = [b"one ".as_slice(), b"", b"two"].map(|bytes| store.put(bytes).unwrap());
+        let whole = store.put_parts(&parts, &mut || Ok(())).unwrap();
+        assert_eq!(whole, Object::of(b"one two"));
+        assert!(store.has(&whole) && !store.object_path(&whole).exists());
+        assert_eq!(store.get(&whole).unwrap(), b"one two");
+        assert_eq!(store.parts(&whole).unwrap(), parts);
+        assert_eq!(store.parts(&parts[0]).unwrap(), [parts[0]]);
+        store.verify(&whole).unwrap();
+    }
+
+    #[test]
+    fn damage_is_named_where_it_is() {
+        let (_dir, store) = store();
+        let parts = [b"one ".as_slice(), b"two"].map(|bytes| store.put(bytes).unwrap());
+        let whole = store.put_parts(&parts, &mut || Ok(())).unwrap();
+        let path_of = |done: Result<Vec<u8>>| match done {
+            Err(Error::Damaged { path, .. }) => path,
+            other => panic!("{other:?}"),
+        };
+        let part = store.object_path(&parts[1]);
+        fs::remove_file(&part).unwrap();
+        fs::write(&part, b"tw0").unwrap();
+        assert!(store.has(&whole));
+        assert_eq!(path_of(store.get(&whole)), part);
+        fs::remove_file(&part).unwrap();
+        assert!(!store.has(&whole));
+        let recipe = store.recipe_path(&whole);
+        let mut bytes = fs::read(&recipe).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&recipe, bytes).unwrap();
+        assert_eq!(path_of(store.get(&whole)), recipe);
+    }
+
+    #[test]
+    fn a_recipe_of_other_bytes_does_not_pass_verify() {
+        let (_dir, store) = store();
+        let parts = [b"one ".as_slice(), b"two"].map(|bytes| store.put(bytes).unwrap());
+        let other = Object::of(b"two one");
+        store.record_recipe(other, &parts).unwrap();
+        assert!(matches!(store.verify(&other), Err(Error::Damaged { .. })));
+    }
+}
