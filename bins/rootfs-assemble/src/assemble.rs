@@ -40,7 +40,7 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
         image: image(cx, &plan)?,
         resolv_conf: fs::read_to_string("/etc/resolv.conf").ok(),
     };
-    let outcome = sandbox::run(cx, &job, maps)?;
+    let outcome = cx.kept("tree", &job.facts(), || sandbox::run(cx, &job, maps))?;
     section(cx, &chosen, outcome)
 }
 
@@ -54,6 +54,7 @@ fn choose_and_fetch(apt: &Apt<'_>, plan: &PlanInput) -> Result<(Vec<Chosen>, Vec
         "image": plan.packages.image,
         "repositories": plan.repositories,
         "sources": sources::current(cx.store(), plan)?,
+        "program": cx.tool("apt-get")?.digest(),
     });
     let mut fresh = false;
     let chosen = cx.cached("resolve", &facts, || {
@@ -143,6 +144,7 @@ fn packages(chosen: &[Chosen], debs: &[Object]) -> Vec<JobPackage> {
         .zip(debs)
         .map(|(package, deb)| JobPackage {
             name: package.name.clone(),
+            version: package.version.clone(),
             deb: *deb,
             bootstrap: package.bootstrap,
             requested: package.requested,
@@ -212,8 +214,11 @@ fn image_source(cx: &Context, repository: &Repository) -> Result<Option<ImageSou
     }))
 }
 
-/// The variables that scripts of a description know.
+/// The variables that scripts of a description know; without scripts nobody reads them.
 fn profile(plan: &PlanInput) -> Vec<(String, String)> {
+    if plan.scripts == manifest::Scripts::default() {
+        return Vec::new();
+    }
     let profiles: Vec<&str> = plan.profiles.iter().map(|p| p.name.as_str()).collect();
     let names = |list: &[manifest::Package]| {
         let names: Vec<&str> = list.iter().map(|p| p.name.as_str()).collect();
