@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use manifest::Object;
 use serde_json::{Map, Value};
 use stage::{At, Error, Result};
 use store::Store;
-use store::tree::{Kind, Tree};
+use store::tree::{Kind, Tree, lists};
 
 /// One of GRUB's platforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,19 +54,28 @@ fn host_dir(platform: Platform) -> PathBuf {
     Path::new("/usr/lib/grub").join(platform.dir())
 }
 
-/// The host's modules for the stage key: they shape the images when the tree has none.
+/// The host's modules for the stage key: those of the platforms for which `tree` has none of its own.
 ///
 /// # Errors
-/// Exit code 1 where a file that is there cannot be read.
-pub fn host_identity() -> Result<Value> {
+/// Exit code 1 where a file that is there cannot be read, 6 where the tree's listing is damaged.
+pub fn host_identity(store: &Store, tree: &Object) -> Result<Value> {
+    let listing = store.get(tree)?;
     let mut identity = Map::new();
     for platform in Platform::ALL {
         let dir = host_dir(platform);
-        if dir.join("moddep.lst").exists() {
+        if !lists(&listing, &index(platform)) && dir.join(INDEX).exists() {
             identity.insert(platform.dir().to_owned(), digest(&dir)?.to_string().into());
         }
     }
     Ok(Value::Object(identity))
+}
+
+/// The file by which a directory of modules is known.
+const INDEX: &str = "moddep.lst";
+
+/// [`INDEX`] of the tree's own modules.
+fn index(platform: Platform) -> String {
+    format!("usr/lib/grub/{}/{INDEX}", platform.dir())
 }
 
 impl Modules {
@@ -75,14 +85,14 @@ impl Modules {
     /// Exit code 5 where neither the tree nor the host has them.
     pub fn find(store: &Store, tree: &Tree, platform: Platform, scratch: &Path) -> Result<Self> {
         let place = format!("usr/lib/grub/{}", platform.dir());
-        let dir = if tree.get(&format!("{place}/moddep.lst")).is_some() {
+        let dir = if tree.get(&index(platform)).is_some() {
             let dir = scratch.join(platform.dir());
             copy_out(store, tree, &place, &dir)?;
             dir
         } else {
             host_dir(platform)
         };
-        if !dir.join("moddep.lst").exists() {
+        if !dir.join(INDEX).exists() {
             let package = platform.package();
             return Err(Error::missing(format!(
                 "GRUB's {} modules are neither in the image nor on this host",

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use ::journal::Event;
-use manifest::{Manifest, Object, Origin};
+use manifest::{Manifest, Object, Origin, to_canonical};
 use serde::Serialize;
 use serde_json::Value;
 use store::Store;
@@ -119,8 +119,8 @@ impl Context {
 
     /// The outcome of a part of the stage, from the store where it was done before.
     ///
-    /// `facts` is everything the outcome depends on. The outcome is recorded as soon as it is there, so
-    /// an interrupted stage goes on from its last finished part.
+    /// `facts` is everything the outcome depends on; the journal names it, for `ramforge why`. The outcome
+    /// is recorded as soon as it is there, so an interrupted stage goes on from its last finished part.
     ///
     /// # Errors
     /// Those of `work`, of the store, or exit code 130.
@@ -130,7 +130,26 @@ impl Context {
         facts: &F,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let key = manifest::stage_key(&format!("{}/{part}", self.name), facts)?;
+        self.kept(part, facts, || self.part(part, work))
+    }
+
+    /// As [`cached`](Self::cached), for a part that consists of parts and shows those.
+    ///
+    /// # Errors
+    /// As [`cached`](Self::cached).
+    pub fn kept<F: Serialize, T: Serialize + serde::de::DeserializeOwned>(
+        &self,
+        part: &str,
+        facts: &F,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let key = manifest::part_key(self.name, part, facts)?;
+        self.log.append(Event::PartStarted {
+            stage: self.name.to_owned(),
+            part: part.to_owned(),
+            key: *key.digest(),
+            facts: self.store.put(to_canonical(facts)?.as_bytes())?,
+        })?;
         if let Some(found) = self.store.action(&key)?
             && objects_present(&self.store, &found)
             && let Ok(outcome) = serde_json::from_value(found)
@@ -143,7 +162,7 @@ impl Context {
             })?;
             return Ok(outcome);
         }
-        let outcome = self.part(part, work)?;
+        let outcome = work()?;
         let value = serde_json::to_value(&outcome).map_err(|e| Error::failed(e.to_string()))?;
         self.store.sync()?;
         self.store.record_action(&key, &value)?;

@@ -10,27 +10,32 @@ use crate::error::Result;
 /// Bytes of a message that go into a journal line; what is longer is cut.
 const MESSAGE_LIMIT: usize = 1600;
 
-/// A journal that may be written from two threads.
+/// A journal that may be written from two threads; or none, for a question that is no part of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct Log(Arc<Mutex<Journal>>);
+pub(crate) struct Log(Option<Arc<Mutex<Journal>>>);
 
 impl Log {
     /// Opens the journal of the run that RAMFORGE_RUN names, or of a new one.
     pub(crate) fn open(store: &Store) -> Result<Self> {
         let run = std::env::var("RAMFORGE_RUN").unwrap_or_else(|_| ::journal::new_run_id());
-        Ok(Self(Arc::new(Mutex::new(Journal::open(
-            &store.journal_dir(),
-            &run,
-        )?))))
+        let journal = Journal::open(&store.journal_dir(), &run)?;
+        Ok(Self(Some(Arc::new(Mutex::new(journal)))))
+    }
+
+    /// Keeps nothing.
+    pub(crate) fn silent() -> Self {
+        Self(None)
     }
 
     /// Appends one event.
     pub(crate) fn append(&self, event: Event) -> Result<()> {
-        Ok(self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(event)?)
+        match &self.0 {
+            None => Ok(()),
+            Some(journal) => Ok(journal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .append(event)?),
+        }
     }
 }
 

@@ -8,8 +8,10 @@
 //! 3. on a cache hit, add the recorded section; otherwise run the verb and record its section;
 //! 4. write the manifest, on one line, to stdout.
 //!
-//! So a verb cannot read what is not in its key. stderr is for people; facts go into the journal.
+//! So a verb cannot read what is not in its key. `--key` prints the key and what it is made of, and does
+//! nothing else. stderr is for people; facts go into the journal.
 
+mod arguments;
 mod context;
 mod error;
 mod exit;

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use ::journal::Event;
-use clap::{Args, Command};
+use clap::Args;
 use manifest::{Manifest, Object, Plan, Section, StageKey, stage_key, to_canonical};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use store::Store;
 
+use crate::arguments::arguments;
 use crate::context::{Context, objects_present};
 use crate::error::{At, Error, Result};
 use crate::exit::Exit;
@@ -32,6 +33,7 @@ pub struct Stage<O, I, S> {
     program: &'static str,
     version: u32,
     tools: fn(&O) -> Vec<Tool>,
+    narrow: fn(&O, &mut I),
     identity: fn(&Context, &O, &I) -> Result<Value>,
     judge: fn(&S) -> bool,
 }
@@ -51,6 +53,7 @@ impl<O, I, S> Stage<O, I, S> {
             program,
             version,
             tools: |_| Vec::new(),
+            narrow: |_, _| (),
             identity: |_, _, _| Ok(Value::Null),
             judge: |_| true,
         }
@@ -60,6 +63,14 @@ impl<O, I, S> Stage<O, I, S> {
     #[must_use]
     pub fn tools(mut self, tools: fn(&O) -> Vec<Tool>) -> Self {
         self.tools = tools;
+        self
+    }
+
+    /// Takes out of the input what the verb does not read with these options, so that it is neither in the
+    /// key nor in the verb's hands.
+    #[must_use]
+    pub fn narrow(mut self, narrow: fn(&O, &mut I)) -> Self {
+        self.narrow = narrow;
         self
     }
 
@@ -85,12 +96,16 @@ where
     I: Serialize + DeserializeOwned,
     S: Section,
 {
-    let (options, matches) = match arguments::<O>(stage.name, stage.about, stage.program, true) {
+    let (options, own) = match arguments::<O>(stage.name, stage.about, stage.program, true) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
     begin();
-    finish(stage.name, run(&stage, &options, matches, verb))
+    let done = match own.key {
+        true => print_key(&stage, &options, own.manifest),
+        false => run(&stage, &options, own.manifest, verb),
+    };
+    finish(stage.name, done)
 }
 
 /// Runs the first stage, which reads no manifest.
@@ -110,47 +125,6 @@ where
 fn begin() {
     interrupt::listen();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-}
-
-/// Reads the command line. Usage errors, `--help` and `--version` end here.
-fn arguments<O: Args>(
-    name: &'static str,
-    about: &'static str,
-    program: &'static str,
-    reads: bool,
-) -> std::result::Result<(O, Option<PathBuf>), ExitCode> {
-    let mut command = Command::new(name).version(program).max_term_width(100);
-    if reads {
-        command = command.arg(
-            clap::Arg::new("manifest")
-                .long("manifest")
-                .value_name("FILE")
-                .value_parser(clap::value_parser!(PathBuf))
-                .help("Read the manifest from FILE instead of stdin"),
-        );
-    }
-    let command = O::augment_args(command).about(about).long_about(None).after_help(
-        "The manifest goes to stdout, everything for people to stderr.\n\
-         Exit codes: 0 done, 1 failed, 2 usage, 3 manifest or description refused, 4 negative verdict,\n\
-         5 a privilege or host program is missing, 6 the store is damaged, 130 interrupted.",
-    );
-    let parsed = command.try_get_matches().and_then(|matches| {
-        let manifest = if reads {
-            matches.get_one::<PathBuf>("manifest").cloned()
-        } else {
-            None
-        };
-        Ok((O::from_arg_matches(&matches)?, manifest))
-    });
-    parsed.map_err(|error| {
-        // A closed stdout is no failure of --help.
-        let _ = error.print();
-        if error.use_stderr() {
-            Exit::Usage.into()
-        } else {
-            Exit::Done.into()
-        }
-    })
 }
 
 fn finish(name: &str, done: Result<Exit>) -> ExitCode {
@@ -196,7 +170,7 @@ where
             done => done?,
         };
         cx.manifest.set(&section)?;
-        write_manifest(&cx.manifest)?;
+        write_line(&cx.manifest.to_line()?)?;
         let good = (stage.judge)(&section);
         Ok(if good { Exit::Done } else { Exit::Negative })
     })
@@ -214,7 +188,19 @@ where
     I: Serialize + DeserializeOwned,
     S: Section,
 {
-    let input: I = cx.manifest.project()?;
+    let (input, facts) = facts(cx, stage, options)?;
+    let key = stage_key(stage.name, &facts)?;
+    in_journal(cx, stage, key, &facts, |cx| verb(cx, options, input))
+}
+
+/// What the stage reads, and everything that its result depends on.
+fn facts<O, I, S>(cx: &Context, stage: &Stage<O, I, S>, options: &O) -> Result<(I, Value)>
+where
+    O: Serialize,
+    I: Serialize + DeserializeOwned,
+{
+    let mut input: I = cx.manifest.project()?;
+    (stage.narrow)(options, &mut input);
     let facts = json!({
         "stage": stage.name,
         "version": stage.version,
@@ -223,8 +209,24 @@ where
         "tools": identities(&cx.tools),
         "identity": (stage.identity)(cx, options, &input)?,
     });
-    let key = stage_key(stage.name, &facts)?;
-    in_journal(cx, stage, key, &facts, |cx| verb(cx, options, input))
+    Ok((input, facts))
+}
+
+/// `--key`: nothing is done, recorded or journaled, but for what must be known of the world outside.
+fn print_key<O, I, S>(stage: &Stage<O, I, S>, options: &O, file: Option<PathBuf>) -> Result<Exit>
+where
+    O: Args + Serialize,
+    I: Serialize + DeserializeOwned,
+    S: Section,
+{
+    let tools = locate(&(stage.tools)(options))?;
+    let manifest = Manifest::parse(&read_manifest(file)?)?;
+    let store = Store::open_default()?;
+    let cx = Context::new(stage.name, store, Log::silent(), manifest, tools);
+    let (_, facts) = facts(&cx, stage, options)?;
+    let key = stage_key(stage.name, &facts)?.digest().to_string();
+    write_line(&to_canonical(&json!({"key": key, "facts": facts}))?)?;
+    Ok(Exit::Done)
 }
 
 fn run_source<O>(
@@ -248,7 +250,7 @@ where
         journal_started(&cx, stage.program, key, section)?;
         journal_finished(&cx, key, section, begin)?;
         cx.manifest.set(&plan)?;
-        write_manifest(&cx.manifest)?;
+        write_line(&cx.manifest.to_line()?)?;
         Ok(Exit::Done)
     })
 }
@@ -416,13 +418,9 @@ fn text(bytes: Vec<u8>) -> Result<String> {
     })
 }
 
-fn write_manifest(manifest: &Manifest) -> Result<()> {
-    let line = manifest.to_line()? + "\n";
+fn write_line(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout
-        .write_all(line.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         // The section is in the store; a reader that went away has no need of the rest.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|e| Error::failed(format!("stdout: {e}"))),

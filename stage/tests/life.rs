@@ -95,6 +95,30 @@ fn what_the_stage_does_not_read_is_not_in_its_key() {
 }
 
 #[test]
+fn the_key_can_be_asked_for_without_the_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("manifest.json");
+    std::fs::write(&file, manifest(&["a"])).unwrap();
+    let output = Command::new(program())
+        .env("RAMFORGE_STORE", dir.path())
+        .args(["--key", "--manifest"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        told["facts"]["input"]["plan"]["packages"]["image"][0]["name"],
+        "a"
+    );
+    assert!(!dir.path().join("journal/test.jsonl").exists());
+    run(dir.path(), &manifest(&["a"]));
+    let is_it =
+        |e: &Event| matches!(e, Event::StageStarted { key, .. } if told["key"] == key.to_string());
+    assert!(events(dir.path()).iter().any(is_it));
+}
+
+#[test]
 fn a_negative_verdict_is_written_and_is_exit_code_4() {
     let dir = tempfile::tempdir().unwrap();
     let output = run(dir.path(), &manifest(&[]));

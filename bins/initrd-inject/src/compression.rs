@@ -3,13 +3,12 @@
 use std::io::Write;
 
 use flate2::GzBuilder;
-use manifest::Kernel;
 use stage::{Error, Result};
 use store::Store;
 use store::tree::Tree;
 
 use crate::base::Base;
-use crate::content;
+use crate::{KernelInput, content};
 
 /// The level for zstd: the segment is small, and is unpacked once a boot.
 const ZSTD_LEVEL: i32 = 15;
@@ -29,7 +28,12 @@ pub(crate) enum Method {
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) fn choose(store: &Store, tree: &Tree, kernel: &Kernel, base: &Base) -> Result<Method> {
+pub(crate) fn choose(
+    store: &Store,
+    tree: &Tree,
+    kernel: &KernelInput,
+    base: &Base,
+) -> Result<Method> {
     let places = [
         format!("boot/config-{}", kernel.release),
         format!("{}/config", kernel.modules),

@@ -17,7 +17,7 @@ mod modules;
 use std::io::{BufReader, Write};
 use std::process::ExitCode;
 
-use manifest::{Initrd, Kernel, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
+use manifest::{Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
 use ram_deploy::config::{Config, FORMAT, ModuleList, RamStore};
 use ram_deploy::{program, segment};
 use serde::{Deserialize, Serialize};
@@ -71,9 +71,15 @@ struct TypeInput {
 #[derive(Debug, Serialize, Deserialize)]
 struct RootfsInput {
     tree: Object,
-    kernel: Kernel,
+    kernel: KernelInput,
     initramfs: Option<Object>,
     source_date_epoch: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KernelInput {
+    release: String,
+    modules: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

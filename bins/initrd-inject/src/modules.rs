@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 
-use manifest::{Digest, Kernel};
+use manifest::Digest;
 use ram_deploy::config::{FORMAT, Module, ModuleList, When};
 use ram_deploy::segment::module_path;
 use stage::{Error, Result};
@@ -11,7 +11,7 @@ use store::Store;
 use store::tree::Tree;
 
 use crate::base::Base;
-use crate::content;
+use crate::{KernelInput, content};
 
 /// Without these nothing is deployed; they may be built in.
 const REQUIRED: &[&str] = &["brd", "isofs", "ext4"];
@@ -100,7 +100,12 @@ type Dependencies = BTreeMap<String, (String, Vec<String>)>;
 ///
 /// # Errors
 /// Exit code 3 where the kernel cannot do without what is not there; those of the store.
-pub(crate) fn carry(store: &Store, tree: &Tree, kernel: &Kernel, base: &Base) -> Result<Carried> {
+pub(crate) fn carry(
+    store: &Store,
+    tree: &Tree,
+    kernel: &KernelInput,
+    base: &Base,
+) -> Result<Carried> {
     let dir = &kernel.modules;
     let text = |name: &str| -> Result<Option<String>> {
         let bytes = content(store, tree, &format!("{dir}/{name}"))?;
@@ -178,7 +183,7 @@ fn when(name: &str) -> When {
     }
 }
 
-fn check_required(dependencies: &Dependencies, builtin: &str, kernel: &Kernel) -> Result<()> {
+fn check_required(dependencies: &Dependencies, builtin: &str, kernel: &KernelInput) -> Result<()> {
     let builtin: BTreeSet<String> = builtin.lines().map(module_name).collect();
     let absent = |name: &&&str| !dependencies.contains_key(**name) && !builtin.contains(**name);
     match REQUIRED.iter().find(absent) {

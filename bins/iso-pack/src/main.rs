@@ -19,8 +19,7 @@ use std::process::ExitCode;
 use image::Guid;
 use image::iso9660::{BootImage, Content, File, Hybrid, Image};
 use manifest::{
-    BootEntry, Bootloader, Digest, Kernel, Media, Object, Partition, PartitionRole, Ramdisk,
-    Section,
+    BootEntry, Bootloader, Digest, Media, Object, Partition, PartitionRole, Ramdisk, Section,
 };
 use serde::{Deserialize, Serialize};
 use stage::{Context, Error, Nothing, Result, Stage};
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
         "Packs kernel, initrd and disk image into a hybrid ISO for CD and USB, BIOS and UEFI";
     let stage = Stage::new("iso-pack", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(|_| vec![loader::TOOL])
-        .identity(|_, _, _| loader::host_identity());
+        .identity(|cx, _, input: &Input| loader::host_identity(cx.store(), &input.rootfs.tree));
     stage::main(stage, pack)
 }
 
@@ -67,8 +66,13 @@ pub(crate) struct TypeInput {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RootfsInput {
     pub(crate) tree: Object,
-    pub(crate) kernel: Kernel,
+    pub(crate) kernel: KernelInput,
     pub(crate) source_date_epoch: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KernelInput {
+    pub(crate) image: Object,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -17,7 +17,9 @@ pub(crate) fn prove(
     input: &Input,
     ram_mib: u64,
 ) -> Result<(Proof, String)> {
-    let iso = cx.store().object_path(&input.media.iso);
+    let iso = input.media.iso.as_ref();
+    let iso = iso.ok_or_else(|| Error::refused("media.iso is not there; expected a medium"))?;
+    let iso = cx.store().object_path(iso);
     let firmware = Firmware::from(options.firmware);
     let mut machine = Machine::new(&iso, Bus::Cd, firmware, ram_mib);
     machine.cancel = || stage::interrupted().is_err();

@@ -1,11 +1,13 @@
 //! The stage's verb: from the manifest to the verdict.
 
 use std::io::Read;
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use manifest::{Object, Proof, Ramdisk, Section, StoreNeed, Verdict};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use manifest::{Object, Proof, Section, StoreNeed, Verdict};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 use stage::{At, Context, Error, Result, Tool};
 
 use crate::model::{self, Facts};
@@ -15,7 +17,7 @@ use crate::{boot, qemu, table};
 const HEADER: u64 = 0x300;
 
 /// Options of the stage.
-#[derive(Debug, Args, Serialize)]
+#[derive(Debug, Args)]
 pub struct Options {
     /// The machine's RAM: 1024M, 2G or MiB; exit code 4 where the system does not fit
     #[arg(long, value_name = "SIZE", value_parser = parse_ram)]
@@ -29,6 +31,20 @@ pub struct Options {
     /// Seconds until a boot without login prompt counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub timeout: u64,
+}
+
+/// What enters the key: the machine of a proof counts only where there is one.
+impl Serialize for Options {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("ram", &self.ram)?;
+        if self.boot {
+            map.serialize_entry("boot", &true)?;
+            map.serialize_entry("firmware", &self.firmware)?;
+            map.serialize_entry("timeout", &self.timeout)?;
+        }
+        map.end()
+    }
 }
 
 /// `--firmware`.
@@ -64,8 +80,14 @@ pub struct Input {
 #[derive(Debug, Serialize, Deserialize)]
 struct PlanInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ramdisk: Option<Ramdisk>,
+    ramdisk: Option<RamdiskInput>,
     oem: OemInput,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RamdiskInput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size_kib: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,8 +119,18 @@ struct InitrdInput {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MediaInput {
-    pub(crate) iso: Object,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) iso: Option<Object>,
     kernelcmdline: String,
+}
+
+impl Input {
+    /// Without `--boot` the medium itself is not read, only what is said of it.
+    pub fn narrow(options: &Options, input: &mut Self) {
+        if !options.boot {
+            input.media.iso = None;
+        }
+    }
 }
 
 /// The host programs that the options ask for.
@@ -118,17 +150,27 @@ pub fn tools(options: &Options) -> Vec<Tool> {
     ]
 }
 
-/// The firmware that a UEFI boot uses; found before work begins.
+/// What of the host decides about a proof: the accelerator, and the firmware, which is found before work
+/// begins.
 ///
 /// # Errors
-/// Exit code 5 where it is missing.
+/// Exit code 5 where a UEFI boot is asked for and its firmware is missing.
 pub fn identity(options: &Options, _: &Input) -> Result<Value> {
-    if !options.boot || !matches!(options.firmware, FirmwareChoice::Uefi) {
+    if !options.boot {
         return Ok(Value::Null);
     }
-    let (code, _) = qemu::find_ovmf().map_err(|e| Error::missing(e.to_string()))?;
-    let bytes = std::fs::read(code).at(code)?;
-    Ok(Value::from(manifest::Digest::of(&bytes).to_string()))
+    let digest = |path: &Path| -> Result<String> {
+        let bytes = std::fs::read(path).at(path)?;
+        Ok(manifest::Digest::of(&bytes).to_string())
+    };
+    let firmware = match options.firmware {
+        FirmwareChoice::Bios => qemu::find_seabios().map(digest).transpose()?,
+        FirmwareChoice::Uefi => {
+            let (code, vars) = qemu::find_ovmf().map_err(|e| Error::missing(e.to_string()))?;
+            Some(format!("{} {}", digest(code)?, digest(vars)?))
+        }
+    };
+    Ok(json!({"accelerator": qemu::accelerator(), "firmware": firmware}))
 }
 
 /// Adds up the terms, compares, and boots where that is asked for.

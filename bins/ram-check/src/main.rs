@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use ram_check::check::{check, identity, tools};
+use ram_check::check::{Input, check, identity, tools};
 use stage::Stage;
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";
     let stage = Stage::new("ram-check", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(tools)
+        .narrow(Input::narrow)
         .identity(|_, options, input| identity(options, input))
         .judge(|verdict: &manifest::Verdict| verdict.ok);
     stage::main(stage, check)

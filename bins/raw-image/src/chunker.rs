@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use manifest::{Digest, Object, stage_key};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stage::{Error, Result};
 use store::Store;
@@ -35,12 +36,41 @@ struct Pending {
     missing: u64,
 }
 
-/// A finished image.
-#[derive(Debug)]
+/// A finished image, or a part of one.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Chunked {
-    pub(crate) map: ChunkMap,
+    /// The chunks that are not all zero, by ascending place.
+    pub(crate) chunks: Vec<Chunk>,
     /// Bytes in pages that are not all zero.
     pub(crate) data_bytes: u64,
+    /// Chunks that were compressed, because no frame of theirs was in the store.
+    #[serde(skip)]
+    pub(crate) compressed: u64,
+}
+
+impl Chunked {
+    /// Puts a part into the image, at a multiple of the chunk size where nothing else is.
+    pub(crate) fn insert(&mut self, offset: u64, part: Self) {
+        let first = offset / CHUNK_SIZE;
+        let moved = part.chunks.into_iter().map(|chunk| Chunk {
+            at: chunk.at + first,
+            ..chunk
+        });
+        self.chunks.extend(moved);
+        self.chunks.sort_by_key(|chunk| chunk.at);
+        self.data_bytes += part.data_bytes;
+        self.compressed += part.compressed;
+    }
+
+    /// The chunk map of an image of `size` bytes.
+    pub(crate) fn map(self, size: u64) -> ChunkMap {
+        ChunkMap {
+            format: FORMAT,
+            size,
+            chunk_size: CHUNK_SIZE,
+            chunks: self.chunks,
+        }
+    }
 }
 
 impl Chunker {
@@ -83,19 +113,12 @@ impl Chunker {
         Ok(())
     }
 
-    /// The map, when everything has arrived.
+    /// The chunks, when everything has arrived.
     pub(crate) fn finish(mut self) -> Result<Chunked> {
         for (at, pending) in std::mem::take(&mut self.open) {
             self.workers.send(at, pending.bytes)?;
         }
-        let (chunks, data_bytes) = self.workers.finish()?;
-        let map = ChunkMap {
-            format: FORMAT,
-            size: self.size,
-            chunk_size: CHUNK_SIZE,
-            chunks,
-        };
-        Ok(Chunked { map, data_bytes })
+        self.workers.finish()
     }
 
     fn chunk_len(&self, at: u64) -> u64 {
@@ -131,13 +154,11 @@ impl Chunker {
 
 /// A chunk that one of the workers shall take.
 type Job = (u64, Vec<u8>);
-/// The chunks that were not all zero, and the bytes in their used pages.
-type Done = (Vec<Chunk>, u64);
 
 #[derive(Debug)]
 struct Workers {
     jobs: SyncSender<Job>,
-    threads: Vec<JoinHandle<Result<Done>>>,
+    threads: Vec<JoinHandle<Result<Chunked>>>,
 }
 
 impl Workers {
@@ -165,28 +186,24 @@ impl Workers {
             .and(Err(Error::failed("the compressing threads ended early")))
     }
 
-    fn finish(mut self) -> Result<Done> {
+    fn finish(mut self) -> Result<Chunked> {
         self.jobs = sync_channel(0).0;
-        let (mut chunks, data_bytes) = self.join()?;
-        chunks.sort_by_key(|chunk| chunk.at);
-        Ok((chunks, data_bytes))
+        self.join()
     }
 
-    fn join(&mut self) -> Result<Done> {
-        let mut all = (Vec::new(), 0);
+    fn join(&mut self) -> Result<Chunked> {
+        let mut all = Chunked::default();
         for thread in self.threads.drain(..) {
             let lost = |_| Err(Error::failed("a compressing thread was lost"));
-            let (chunks, data_bytes) = thread.join().unwrap_or_else(lost)?;
-            all.0.extend(chunks);
-            all.1 += data_bytes;
+            all.insert(0, thread.join().unwrap_or_else(lost)?);
         }
         Ok(all)
     }
 }
 
-fn work(store: &Store, level: i32, queue: &Mutex<Receiver<Job>>) -> Result<Done> {
+fn work(store: &Store, level: i32, queue: &Mutex<Receiver<Job>>) -> Result<Chunked> {
     let mut compressor = zstd::bulk::Compressor::new(level).map_err(zstd_error)?;
-    let mut done = (Vec::new(), 0);
+    let mut done = Chunked::default();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((at, bytes)) = job else {
@@ -198,21 +215,22 @@ fn work(store: &Store, level: i32, queue: &Mutex<Receiver<Job>>) -> Result<Done>
         let data: u64 = used.map(|page| page.len() as u64).sum();
         if data > 0 {
             let blake3 = Digest::of(&bytes);
-            let frame = frame(store, &mut compressor, level, &blake3, &bytes)?;
-            done.0.push(Chunk { at, blake3, frame });
-            done.1 += data;
+            let (frame, is_new) = frame(store, &mut compressor, level, &blake3, &bytes)?;
+            done.chunks.push(Chunk { at, blake3, frame });
+            done.data_bytes += data;
+            done.compressed += u64::from(is_new);
         }
     }
 }
 
-/// The frame of a chunk, from the store where the same bytes were compressed before.
+/// The frame of a chunk, from the store where the same bytes were compressed before; and whether it is new.
 fn frame(
     store: &Store,
     compressor: &mut zstd::bulk::Compressor<'_>,
     level: i32,
     blake3: &Digest,
     bytes: &[u8],
-) -> Result<Object> {
+) -> Result<(Object, bool)> {
     let key = stage_key(
         "raw-image/frame",
         &json!({"blake3": blake3, "level": level, "zstd": zstd::zstd_safe::version_number()}),
@@ -221,11 +239,11 @@ fn frame(
         && let Ok(frame) = serde_json::from_value::<Object>(found)
         && store.has(&frame)
     {
-        return Ok(frame);
+        return Ok((frame, false));
     }
     let frame = store.put(&compressor.compress(bytes).map_err(zstd_error)?)?;
     store.record_action(&key, &json!(frame))?;
-    Ok(frame)
+    Ok((frame, true))
 }
 
 fn zstd_error(error: std::io::Error) -> Error {
@@ -256,11 +274,14 @@ mod tests {
         backward.data(3 * CHUNK_SIZE, &[7; 4096]).unwrap();
         backward.data(CHUNK_SIZE - 2, b"over").unwrap();
         backward.data(0, b"begin").unwrap();
-        assert_eq!(forward.map, backward.finish().unwrap().map);
-        assert_eq!(
-            forward.map.chunks.iter().map(|c| c.at).collect::<Vec<_>>(),
-            [0, 1, 3]
-        );
+        let backward = backward.finish().unwrap();
+        assert_eq!(forward.chunks, backward.chunks);
+        assert_eq!((forward.compressed, backward.compressed), (3, 0));
+        let places = |chunks: &[Chunk]| chunks.iter().map(|c| c.at).collect::<Vec<_>>();
+        assert_eq!(places(&forward.chunks), [0, 1, 3]);
+        let mut whole = Chunked::default();
+        whole.insert(2 * CHUNK_SIZE, backward);
+        assert_eq!(places(&whole.map(size).chunks), [2, 3, 5]);
         assert_eq!(forward.data_bytes, 4 * 4096);
     }
 
@@ -271,13 +292,12 @@ mod tests {
         chunker.data(5, b"content").unwrap();
         chunker.zeros(12, CHUNK_SIZE - 12).unwrap();
         let chunked = chunker.finish().unwrap();
-        let plain =
-            zstd::decode_all(&store.get(&chunked.map.chunks[0].frame).unwrap()[..]).unwrap();
+        let plain = zstd::decode_all(&store.get(&chunked.chunks[0].frame).unwrap()[..]).unwrap();
         assert_eq!(
             (plain.len() as u64, &plain[5..12]),
             (CHUNK_SIZE, &b"content"[..])
         );
-        assert_eq!(Digest::of(&plain), chunked.map.chunks[0].blake3);
+        assert_eq!(Digest::of(&plain), chunked.chunks[0].blake3);
     }
 
     #[test]

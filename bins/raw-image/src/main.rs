@@ -12,7 +12,7 @@ mod root;
 use std::process::ExitCode;
 
 use clap::Args;
-use manifest::{Disk, DiskPlan, FileSystem, Kernel, Object, Partition, PartitionRole, Section};
+use manifest::{Disk, DiskPlan, FileSystem, Object, Partition, PartitionRole, Section};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::{Context, Error, Result, Stage};
@@ -29,17 +29,18 @@ fn main() -> ExitCode {
         "Makes the system's disk image: GPT, ESP and ext4 root, as verified compressed chunks";
     let stage = Stage::new("raw-image", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(|_| vec![loader::TOOL])
-        .identity(|_, _, input| identity(input));
+        .identity(|cx, _, input| identity(cx, input));
     stage::main(stage, raw_image)
 }
 
 /// What of the host shapes the disk: GRUB's modules, and the program that grows the root.
-fn identity(input: &Input) -> Result<Value> {
+fn identity(cx: &Context, input: &Input) -> Result<Value> {
     let program = match input.plan.disk.resize {
         true => Some(Object::of(&boot::grow_program()?)),
         false => None,
     };
-    Ok(json!({"loader": loader::host_identity()?, "ram-deploy": program}))
+    let loader = loader::host_identity(cx.store(), &input.rootfs.tree)?;
+    Ok(json!({"loader": loader, "ram-deploy": program}))
 }
 
 /// Options of the stage.
@@ -69,8 +70,14 @@ pub(crate) struct PlanInput {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RootfsInput {
     pub(crate) tree: Object,
-    pub(crate) kernel: Kernel,
+    pub(crate) kernel: KernelInput,
     pub(crate) source_date_epoch: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KernelInput {
+    pub(crate) release: String,
+    pub(crate) path: String,
 }
 
 /// Lays out the disk and cuts it into chunks.
@@ -88,7 +95,7 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     let (boot_sector, core) = boot::bios(cx, &bios)?;
     let signed = loader::signed(cx.store(), &tree)?;
     let esp = boot::esp(cx, &efi, signed, &ids)?;
-    root::add_files(cx, &mut tree, &input, &ids)?;
+    let added = root::add_files(cx, &mut tree, &input, &ids)?;
 
     let root = root::Root::new(cx, &tree, &input, &ids)?;
     let layout = Layout::new(&input.plan.disk, root.least_size()?)?;
@@ -99,12 +106,15 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     chunker.data(0, &table.head(&boot_sector).map_err(unfit)?)?;
     chunker.data(BIOS_BOOT.0, &core)?;
     chunker.data(ESP_OFFSET, &esp)?;
-    cx.part("ext4, chunks and frames", || {
-        root.write(&layout, &mut chunker)
-    })?;
     let tail = table.tail().map_err(unfit)?;
     chunker.data(layout.size - tail.len() as u64, &tail)?;
-    section(cx, &layout, &ids, chunker.finish()?, &input.plan.disk)
+    let facts = root.facts(&input, &added, layout.root, options.level);
+    let content = cx.cached("file system", &facts, || {
+        root.write(cx, layout.root, options.level)
+    })?;
+    let mut disk = chunker.finish()?;
+    disk.insert(layout.root_offset, content);
+    section(cx, &layout, &ids, disk, &input.plan.disk)
 }
 
 fn section(
@@ -131,13 +141,14 @@ fn section(
     };
     let esp_uuid = format!("{:04X}-{:04X}", ids.esp_fs >> 16, ids.esp_fs & 0xffff);
     let root_fs = fs("ext4", ids.root_fs.to_string(), &plan.root_label);
+    let (data_bytes, map) = (made.data_bytes, made.map(layout.size));
     Ok(Disk {
         format: Disk::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         size: layout.size,
-        data_bytes: made.data_bytes,
-        frame_bytes: made.map.payload().1,
-        map: made.map.write(cx.store())?,
+        data_bytes,
+        frame_bytes: map.payload().1,
+        map: map.write(cx.store())?,
         guid: ids.disk.to_string(),
         partitions: vec![
             partition(

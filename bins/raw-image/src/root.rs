@@ -5,13 +5,14 @@ use std::io;
 
 use image::ext4::{self, Kind, Node, Parameters, RegionSink};
 use manifest::Object;
-use stage::{Context, Error, Result};
+use serde_json::{Value, json};
+use stage::{Context, Error, Event, Result};
 use store::Store;
 use store::tree::{self, Entry, Tree, decode_path};
 
 use crate::boot::{self, GROW_SEGMENT};
-use crate::chunker::Chunker;
-use crate::layout::{Ids, Layout};
+use crate::chunker::{Chunked, Chunker};
+use crate::layout::Ids;
 use crate::{Input, unfit};
 
 /// Free room beside the least size: a sixteenth, and a step that keeps the layout of the file system the
@@ -20,8 +21,14 @@ const SLACK: u64 = 16;
 /// Sizes are rounded up to a multiple of this, in bytes.
 const ROUND: u64 = 32 << 20;
 
+/// The version of how the file system is laid out. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
+/// What the disk adds to the tree: path and content.
+type Added = BTreeMap<String, Object>;
+
 /// Adds to the tree what makes it bootable from this disk.
-pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids) -> Result<()> {
+pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids) -> Result<Added> {
     let mtime = epoch(input)?;
     let present = match tree.get("etc/fstab").map(|e| &e.kind) {
         Some(tree::Kind::File(object)) => cx.store().get(object)?,
@@ -29,8 +36,11 @@ pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids)
     };
     let in_base = tree.resolve("lib").unwrap_or_default();
     let fstab = boot::fstab(&String::from_utf8_lossy(&present), ids);
+    let mut added = Added::new();
     let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
-        let kind = tree::Kind::File(cx.store().put(bytes)?);
+        let object = cx.store().put(bytes)?;
+        added.insert(path.to_owned(), object);
+        let kind = tree::Kind::File(object);
         tree.insert_parents(path, mtime);
         let (path, xattrs) = (path.to_owned(), BTreeMap::new());
         tree.insert(Entry {
@@ -49,7 +59,7 @@ pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids)
     if input.plan.disk.resize {
         add(GROW_SEGMENT, &boot::grow_segment(&in_base, input, ids)?)?;
     }
-    Ok(())
+    Ok(added)
 }
 
 fn epoch(input: &Input) -> Result<i64> {
@@ -96,10 +106,38 @@ impl Root {
         Ok((least + least / SLACK).next_multiple_of(ROUND))
     }
 
-    pub(crate) fn write(&self, layout: &Layout, chunker: &mut Chunker) -> Result<()> {
+    /// What the bytes of the file system depend on. Where it lies on the disk is not among it.
+    pub(crate) fn facts(&self, input: &Input, added: &Added, size: u64, level: i32) -> Value {
+        json!({
+            "version": VERSION,
+            "tree": input.rootfs.tree,
+            "added": added,
+            "uuid": self.parameters.uuid,
+            "label": self.parameters.label,
+            "epoch": self.parameters.epoch,
+            "size": size,
+            "level": level,
+            "zstd": zstd::zstd_safe::version_number(),
+        })
+    }
+
+    /// Writes the file system of `size` bytes as chunks of its own.
+    pub(crate) fn write(&self, cx: &Context, size: u64, level: i32) -> Result<Chunked> {
+        let mut chunker = Chunker::new(&self.store, size, level);
+        self.write_to(&mut chunker, size)?;
+        let content = chunker.finish()?;
+        let data = json!({"chunks": content.chunks.len(), "compressed": content.compressed});
+        cx.journal(Event::Custom {
+            stage: cx.stage().to_owned(),
+            name: "frames".to_owned(),
+            data,
+        })?;
+        Ok(content)
+    }
+
+    fn write_to(&self, chunker: &mut Chunker, size: u64) -> Result<()> {
         let mut sink = Sink {
             chunker,
-            base: layout.root_offset,
             error: None,
         };
         let mut open = |index: usize| -> io::Result<Box<dyn io::Read>> {
@@ -107,13 +145,7 @@ impl Root {
             let file = self.store.open_object(&object).map_err(io::Error::other)?;
             Ok(Box::new(file))
         };
-        let done = ext4::write(
-            &self.parameters,
-            &self.nodes,
-            layout.root,
-            &mut sink,
-            &mut open,
-        );
+        let done = ext4::write(&self.parameters, &self.nodes, size, &mut sink, &mut open);
         match sink.error {
             Some(error) => Err(error),
             None => done.map_err(unfit),
@@ -195,7 +227,6 @@ fn hex(digits: &str) -> Result<Vec<u8>> {
 /// Hands the file system's bytes to the chunker, and keeps the error that `io` cannot carry.
 struct Sink<'a> {
     chunker: &'a mut Chunker,
-    base: u64,
     error: Option<Error>,
 }
 
@@ -211,12 +242,12 @@ impl Sink<'_> {
 
 impl RegionSink for Sink<'_> {
     fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let done = self.chunker.data(self.base + offset, bytes);
+        let done = self.chunker.data(offset, bytes);
         self.keep(done)
     }
 
     fn zeros(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        let done = self.chunker.zeros(self.base + offset, len);
+        let done = self.chunker.zeros(offset, len);
         self.keep(done)
     }
 }

@@ -37,7 +37,7 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
         network: !options.offline,
         resolv_conf: fs::read_to_string("/etc/resolv.conf").ok(),
     };
-    let outcome = sandbox::run(cx, &job, maps)?;
+    let outcome = cx.kept("tree", &job.facts(), || sandbox::run(cx, &job, maps))?;
     let lock = Lock::new(&plan.arch, &plan.packages, &chosen);
     section(cx, &lock, outcome)
 }
@@ -70,6 +70,7 @@ fn packages(chosen: &[LockedPackage], debs: &[Object]) -> Vec<JobPackage> {
         .zip(debs)
         .map(|(package, deb)| JobPackage {
             name: package.name.clone(),
+            version: package.version.clone(),
             deb: *deb,
             bootstrap: package.bootstrap,
             requested: package.requested,
@@ -139,8 +140,11 @@ fn image_source(cx: &Context, repository: &Repository) -> Result<Option<ImageSou
     }))
 }
 
-/// The variables that scripts of a description know.
+/// The variables that scripts of a description know; without scripts nobody reads them.
 fn profile(plan: &PlanInput) -> Vec<(String, String)> {
+    if plan.scripts == manifest::Scripts::default() {
+        return Vec::new();
+    }
     let profiles: Vec<&str> = plan.profiles.iter().map(|p| p.name.as_str()).collect();
     let names = |list: &[manifest::Package]| {
         let names: Vec<&str> = list.iter().map(|p| p.name.as_str()).collect();

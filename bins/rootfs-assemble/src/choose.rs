@@ -63,6 +63,7 @@ fn resolve(apt: &mut SetUp<'_>, metadata: &Metadata) -> Result<Vec<LockedPackage
         "image": plan.packages.image,
         "repositories": plan.repositories,
         "metadata": metadata.identity(),
+        "program": cx.tool("apt-get")?.digest(),
     });
     cx.cached("resolve", &facts, || {
         let apt = apt.get()?;

@@ -53,6 +53,16 @@ pub struct Input {
     pub plan: PlanInput,
 }
 
+impl Input {
+    /// Only scripts read the version and the profiles; without scripts neither counts.
+    pub fn narrow(_: &Options, input: &mut Self) {
+        if input.plan.scripts == Scripts::default() {
+            input.plan.version.clear();
+            input.plan.profiles.clear();
+        }
+    }
+}
+
 /// The fields of the plan that shape a root tree. See [`manifest::Plan`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlanInput {

@@ -2,6 +2,7 @@
 
 use manifest::{Kernel, Object, User};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// The work: everything the worker may know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,12 +34,26 @@ pub struct Job {
 pub struct JobPackage {
     /// Its name.
     pub name: String,
+    /// Its full version.
+    pub version: String,
     /// The package file.
     pub deb: Object,
     /// Whether the first programs in the tree need it.
     pub bootstrap: bool,
     /// Whether the description asks for it.
     pub requested: bool,
+}
+
+impl Job {
+    /// What the outcome depends on: not where the tree lies meanwhile, nor with which privilege it is made.
+    pub fn facts(&self) -> Value {
+        json!({
+            "version": crate::STAGE_VERSION,
+            "architecture": self.architecture,
+            "packages": self.packages,
+            "image": self.image,
+        })
+    }
 }
 
 /// The image beyond its packages.

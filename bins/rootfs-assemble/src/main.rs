@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         "Install packages, overlay and settings into a root tree",
     )
     .tools(|_: &input::Options| apt_tools())
+    .narrow(input::Input::narrow)
     .identity(sources::identity);
     stage::main(stage, assemble::assemble)
 }

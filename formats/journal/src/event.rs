@@ -34,6 +34,18 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         part: Option<String>,
     },
+    /// A part of a stage whose outcome is kept has its key. A [`CacheHit`](Self::CacheHit) with the same
+    /// key follows where the outcome is in the store; otherwise the work is done.
+    PartStarted {
+        /// The stage.
+        stage: String,
+        /// The part's name.
+        part: String,
+        /// The part's key.
+        key: Digest,
+        /// What went into the key, as an object.
+        facts: Object,
+    },
     /// Something worth naming was put into the store.
     ObjectStored {
         /// The stage.

@@ -44,6 +44,14 @@ pub fn stage_key<T: Serialize>(stage: &str, facts: &T) -> Result<StageKey> {
     Ok(StageKey(Digest::from(blake3::Hash::from_bytes(key))))
 }
 
+/// The key of a part of a stage: as [`stage_key`], with a context string of its own.
+///
+/// # Errors
+/// As [`to_canonical`].
+pub fn part_key<T: Serialize>(stage: &str, part: &str, facts: &T) -> Result<StageKey> {
+    stage_key(&format!("{stage}/{part}"), facts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

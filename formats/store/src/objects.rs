@@ -156,13 +156,13 @@ impl Store {
             let fact = format!("it has {length} bytes, expected {}", object.size);
             return Err(Error::Damaged { path, fact });
         }
-        Ok(ObjectReader(Source::File(Checked {
+        Ok(ObjectReader(Source::File(Box::new(Checked {
             file,
             path,
             object: *object,
             hasher: blake3::Hasher::new(),
             left: object.size,
-        })))
+        }))))
     }
 
     /// Reads an object through and compares it with its name.
@@ -212,7 +212,7 @@ pub struct ObjectReader(Source);
 
 #[derive(Debug)]
 enum Source {
-    File(Checked),
+    File(Box<Checked>),
     Parts(PartsReader),
 }
 

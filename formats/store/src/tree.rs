@@ -43,6 +43,13 @@ pub struct Entry {
     pub xattrs: BTreeMap<String, String>,
 }
 
+/// Whether a listing has an entry at `path`: quicker than reading all of it.
+pub fn lists(listing: &[u8], path: &str) -> bool {
+    let wanted = format!("\"path\":{}", serde_json::Value::from(path));
+    let mut lines = listing.split(|&b| b == b'\n');
+    lines.any(|line| String::from_utf8_lossy(line).contains(&wanted))
+}
+
 /// The kinds of things in a file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -263,6 +270,8 @@ mod tests {
         let object = tree.write(&store).unwrap();
         assert_eq!(Tree::read(&store, &object).unwrap(), tree);
         let text = String::from_utf8(store.get(&object).unwrap()).unwrap();
+        assert!(lists(text.as_bytes(), "a/b") && lists(text.as_bytes(), "a"));
+        assert!(!lists(text.as_bytes(), "b") && !lists(text.as_bytes(), "a/"));
         assert!(
             text.starts_with("{\"gid\":0,\"is\":\"dir\",\"mode\":493,"),
             "{text}"

@@ -1,6 +1,5 @@
 use std::io::Write;
 
-use manifest::Object;
 use store::tree::{Entry, Kind};
 
 use super::*;
@@ -45,11 +44,9 @@ fn tree(store: &Store) -> Tree {
     tree
 }
 
-fn kernel() -> Kernel {
-    Kernel {
+fn kernel() -> KernelInput {
+    KernelInput {
         release: "6.1".into(),
-        image: Object::of(b"k"),
-        path: "boot/vmlinuz".into(),
         modules: DIR.into(),
     }
 }

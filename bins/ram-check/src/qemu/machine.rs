@@ -38,6 +38,12 @@ const OVMF: &[(&str, &str)] = &[
     ),
 ];
 
+/// QEMU's BIOS for both boards.
+const SEABIOS: &[&str] = &[
+    "/usr/share/seabios/bios-256k.bin",
+    "/usr/share/qemu/bios-256k.bin",
+];
+
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
@@ -119,7 +125,7 @@ impl Machine {
 
     /// All arguments; what the machine itself writes lies in `scratch`.
     pub(super) fn arguments(&self, scratch: &Path) -> Result<Vec<OsString>> {
-        let accel = std::env::var("RAMFORGE_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into());
+        let accel = accelerator();
         let board = match self.board {
             Board::Pc => "pc",
             Board::Q35 => "q35",
@@ -165,6 +171,17 @@ impl Machine {
 /// The monitor's socket.
 pub(super) fn qmp_socket(scratch: &Path) -> PathBuf {
     scratch.join("qmp")
+}
+
+/// QEMU's `-accel`: software emulation, or what RAMFORGE_ACCEL names.
+pub fn accelerator() -> String {
+    std::env::var("RAMFORGE_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into())
+}
+
+/// The BIOS that QEMU loads, where it lies in a usual place.
+pub fn find_seabios() -> Option<&'static Path> {
+    let place = SEABIOS.iter().map(Path::new);
+    place.into_iter().find(|path| path.is_file())
 }
 
 /// The UEFI firmware of this host: its code and a variable store to copy.

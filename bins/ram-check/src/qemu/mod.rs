@@ -18,7 +18,8 @@ mod shell;
 pub use error::{Error, Result};
 pub use guest::{Guest, Outcome};
 pub use machine::{
-    Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, find_ovmf,
+    Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, accelerator,
+    find_ovmf, find_seabios,
 };
 pub use serial::Mark;
 pub use shell::Answer;

@@ -5,20 +5,22 @@
 
 use std::thread::JoinHandle;
 
-use manifest::{Object, StageKey, stage_key};
+use manifest::{Object, StageKey};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use stage::{Error, Event, Result};
+use serde_json::{Value, json};
+use stage::{Error, Result};
 use store::Store;
 use store::tree::{Kind, Tree};
 
 use super::capture::{Captured, capture};
-use super::{dpkg, mounts, overlay, part, say};
-use crate::job::{Job, Message};
+use super::{dpkg, found, key_of, mounts, overlay, part};
+use crate::job::Job;
 
 /// The version of how packages are installed. Changelog. 1: the first. 2: essential packages are configured
 /// before all others.
 const VERSION: u32 = 2;
+/// The name of this part of the work.
+const PART: &str = "base tree";
 
 /// The base tree, laid out in the root directory.
 pub struct Base {
@@ -41,13 +43,9 @@ struct Kept {
 /// # Errors
 /// Exit code 1 with the package or the path.
 pub fn prepare(store: &Store, job: &Job) -> Result<Base> {
-    let key = key(job)?;
+    let key = key_of(store, PART, &facts(job))?;
     if let Some((tree, epoch)) = kept(store, &key)? {
-        say(&Message::Event(Box::new(Event::CacheHit {
-            stage: "rootfs-assemble".to_owned(),
-            key: *key.digest(),
-            part: Some("base tree".to_owned()),
-        })));
+        found(PART, &key);
         part("restore", || {
             overlay::lay(store, &tree)?;
             overlay::set_times(&tree)
@@ -92,19 +90,13 @@ impl Base {
     }
 }
 
-fn key(job: &Job) -> Result<StageKey> {
-    let packages: Vec<_> = job
-        .packages
-        .iter()
-        .map(|p| json!([p.deb, p.bootstrap, p.requested]))
-        .collect();
-    let facts = json!({
+fn facts(job: &Job) -> Value {
+    json!({
         "version": VERSION,
         "architecture": job.architecture,
-        "packages": packages,
+        "packages": job.packages,
         "epoch": job.image.source_date_epoch,
-    });
-    Ok(stage_key("rootfs-assemble/base", &facts)?)
+    })
 }
 
 /// The base tree of an earlier run, if every object of it is still there.

@@ -6,48 +6,66 @@
 //! dracut is the slowest single step, so its outcome is kept: as long as nothing that it can read has changed,
 //! the same initramfs serves again.
 
-use manifest::{Object, stage_key, to_canonical};
+use manifest::Object;
 use serde_json::json;
-use stage::{Event, Result};
+use stage::Result;
 use store::Store;
-use store::tree::{Entry, Kind, Tree};
+use store::tree::{Kind, Tree};
 
 use super::guest::{Guest, find};
 use super::kernel::Found;
-use super::{files, part, say};
-use crate::job::Message;
+use super::{files, found, key_of, part};
 
 /// The version of how it is made. Changelog. 1: the first.
 const VERSION: u32 = 1;
+/// The name of this part of the work.
+const PART: &str = "initramfs";
 /// What a plain root needs, whatever dracut finds in the sandbox.
 const FILE_SYSTEMS: &str = "ext4";
 /// dracut's own level for zstd takes eight times as long and saves one part in a hundred. Two workers on
 /// every machine, because the number may show in the bytes.
 const ZSTD: &str = "zstd -q -9 -T2";
 /// What dracut does not read, or for one particular machine only (`--hostonly`), unless its configuration
-/// names more files; of `boot` it reads what comes with the kernel's modules.
-const UNREAD: [&str; 20] = [
+/// names more files. Of `boot` it reads [`KERNEL_CONFIG`], and what comes with the kernel's modules.
+const UNREAD: [&str; 35] = [
     "boot/",
     "etc/apt/",
+    "etc/cron",
     "etc/gshadow",
     "etc/hostname",
     "etc/hosts",
     "etc/issue",
+    "etc/logrotate.d/",
     "etc/motd",
+    "etc/profile",
     "etc/shadow",
+    "etc/skel/",
     "etc/subgid",
     "etc/subuid",
+    "etc/sudoers",
     "home/",
+    "media/",
+    "mnt/",
     "opt/",
     "root/",
     "srv/",
+    "usr/include/",
+    "usr/share/applications/",
     "usr/share/doc/",
+    "usr/share/icons/",
     "usr/share/info/",
     "usr/share/locale/",
     "usr/share/man/",
+    "usr/src/",
     "var/cache/",
+    "var/lib/apt/",
     "var/log/",
+    "var/mail/",
+    "var/spool/",
+    "var/www/",
 ];
+/// The kernel's configuration, which decides what its initramfs may hold.
+const KERNEL_CONFIG: &str = "boot/config-";
 
 /// Makes the initramfs; gives its path in the tree. `tree` is the tree as it stands.
 ///
@@ -57,6 +75,7 @@ pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Option<String>
     if find("dracut").is_none() {
         return Ok(None);
     }
+    let store = guest.store();
     let path = kernel.initramfs();
     let target = format!("/{path}");
     let arguments = arguments(&target, &kernel.release);
@@ -64,20 +83,15 @@ pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Option<String>
         "version": VERSION,
         "arguments": arguments,
         "epoch": guest.epoch(),
-        "tree": digest(tree, names_files(guest.store(), tree)?)?.blake3,
+        "tree": readable(tree, names_files(store, tree)?).write(store)?,
     });
-    let key = stage_key("rootfs-assemble/initramfs", &facts)?;
-    let store = guest.store();
+    let key = key_of(store, PART, &facts)?;
     if let Some(object) = recorded(store, &key)? {
         files::write(&target, store.get(&object)?, 0o600)?;
-        say(&Message::Event(Box::new(Event::CacheHit {
-            stage: "rootfs-assemble".to_owned(),
-            key: *key.digest(),
-            part: Some("initramfs".to_owned()),
-        })));
+        found(PART, &key);
         return Ok(Some(path));
     }
-    part("initramfs", || guest.must("dracut", &arguments))?;
+    part(PART, || guest.must("dracut", &arguments))?;
     let bytes = std::fs::read(&target).map_err(|e| {
         stage::Error::failed(format!(
             "dracut ended well without an initramfs: {target}: {e}"
@@ -130,25 +144,39 @@ fn names_files(store: &Store, tree: &Tree) -> Result<bool> {
     Ok(false)
 }
 
-/// A digest of all that dracut can read, times too, since it keeps those of older files.
-fn digest(tree: &Tree, everything: bool) -> Result<Object> {
-    let mut text = String::new();
-    for entry in tree.iter().filter(|e| everything || is_read(e)) {
-        text += &to_canonical(entry)?;
-        text.push('\n');
+/// All that dracut can read, times too, since it keeps those of older files.
+fn readable(tree: &Tree, everything: bool) -> Tree {
+    let mut readable = Tree::default();
+    for entry in tree.iter().filter(|e| everything || is_read(&e.path)) {
+        let mut entry = entry.clone();
+        if entry.kind == Kind::Dir && holds_unread(&entry.path) {
+            entry.mtime = 0;
+        }
+        readable.insert(entry);
     }
-    Ok(Object::of(text.as_bytes()))
+    readable
 }
 
-fn is_read(entry: &Entry) -> bool {
-    let is_file = !matches!(entry.kind, Kind::Dir);
-    !(is_file && UNREAD.iter().any(|unread| entry.path.starts_with(unread)))
+/// Whether dracut may read what stands at `path`.
+fn is_read(path: &str) -> bool {
+    let below = |place: &&str| path.starts_with(*place) || place.strip_suffix('/') == Some(path);
+    !UNREAD.iter().any(below) || path.starts_with(KERNEL_CONFIG)
+}
+
+/// Whether a directory's time may come from a file in it that dracut does not read.
+fn holds_unread(dir: &str) -> bool {
+    let in_dir = |place: &&str| {
+        let rest = place.strip_prefix(dir);
+        rest.is_some_and(|rest| dir.is_empty() || rest.starts_with('/'))
+    };
+    UNREAD.iter().any(in_dir)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use store::tree::Entry;
 
     fn tree(entries: &[(&str, &[u8], i64)]) -> Tree {
         let mut tree = Tree::default();
@@ -166,8 +194,8 @@ mod tests {
         tree
     }
 
-    fn of(entries: &[(&str, &[u8], i64)], everything: bool) -> Object {
-        digest(&tree(entries), everything).unwrap()
+    fn of(entries: &[(&str, &[u8], i64)], everything: bool) -> Tree {
+        readable(&tree(entries), everything)
     }
 
     #[test]
@@ -180,6 +208,19 @@ mod tests {
         assert_ne!(of(&one, true), of(&elsewhere, true));
         assert_ne!(of(&one, false), of(&changed, false));
         assert_ne!(of(&one, false), of(&later, false));
+    }
+
+    #[test]
+    fn a_directory_counts_where_dracut_reads() {
+        for path in ["root", "usr/share/doc", "usr/share/doc/a", "boot/grub"] {
+            assert!(!is_read(path), "{path}");
+        }
+        for path in ["", "etc", "usr/share", "roots", "boot/config-6.1"] {
+            assert!(is_read(path), "{path}");
+        }
+        // The time of usr/share is that of the last file put below usr/share/doc, perhaps.
+        assert!(holds_unread("") && holds_unread("etc") && holds_unread("usr/share"));
+        assert!(!holds_unread("usr/lib") && !holds_unread("usr/sha"));
     }
 
     #[test]

@@ -24,12 +24,17 @@ use std::io::{BufRead, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use stage::{Error, Result};
+use manifest::{StageKey, part_key, to_canonical};
+use serde_json::Value;
+use stage::{Error, Event, Result};
 use store::Store;
 use store::tree::Tree;
 use sys::namespace::{Network, Power, enter};
 
 use crate::job::{Job, Message, Outcome};
+
+/// The stage that the worker belongs to.
+const STAGE: &str = "rootfs-assemble";
 
 /// The worker's main function.
 pub fn main() -> ExitCode {
@@ -124,6 +129,27 @@ fn part<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         milliseconds: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     Ok(done)
+}
+
+/// The key of a part whose outcome is kept. The journal names what it is made of.
+fn key_of(store: &Store, part: &str, facts: &Value) -> Result<StageKey> {
+    let key = part_key(STAGE, part, facts)?;
+    say(&Message::Event(Box::new(Event::PartStarted {
+        stage: STAGE.to_owned(),
+        part: part.to_owned(),
+        key: *key.digest(),
+        facts: store.put(to_canonical(facts)?.as_bytes())?,
+    })));
+    Ok(key)
+}
+
+/// Says that the outcome of a part was in the store.
+fn found(part: &str, key: &StageKey) {
+    say(&Message::Event(Box::new(Event::CacheHit {
+        stage: STAGE.to_owned(),
+        key: *key.digest(),
+        part: Some(part.to_owned()),
+    })));
 }
 
 fn warn(text: impl Into<String>) {
