@@ -198,15 +198,16 @@ fn cpio_reads_every_segment() {
             let segment = segments.iter().find(|s| s["name"] == name).unwrap();
             listing(&stored(&segment["object"]))
         };
-        let deploy = names("deploy");
-        let has = |end: &str| {
+        for (segment, end) in [
+            ("deploy", "ram-deploy"),
+            ("deploy", "/brd.ko"),
+            ("configuration", "etc/ramforge/deploy.json"),
+        ] {
+            let names = names(segment);
             assert!(
-                deploy.iter().any(|n| n.contains(end)),
-                "no {end} in {deploy:?}"
-            )
-        };
-        for end in ["ram-deploy", "/brd.ko", "etc/ramforge/deploy.json"] {
-            has(end);
+                names.iter().any(|n| n.contains(end)),
+                "no {end} in {names:?}"
+            );
         }
         let base = segments.iter().find(|s| s["name"] == "base").unwrap();
         let said = run("lsinitrd", &[&stored(&base["object"])]);

@@ -1,21 +1,22 @@
 //! The base initramfs, read but never changed: what it unpacks to, and which modules it has.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
 use image::cpio::{Compression, S_IFLNK, S_IFMT, S_IFREG};
 use manifest::Digest;
+use serde::{Deserialize, Serialize};
 use stage::{Error, Result};
 
 /// What the segment must know of the base.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Base {
     /// Bytes of all files in whole pages.
     pub(crate) unpacked_bytes: u64,
     /// dracut's directory of hooks.
     pub(crate) hooks: String,
     /// Modules by the digest of their plain bytes: where they lie.
-    pub(crate) modules: HashMap<Digest, String>,
+    pub(crate) modules: BTreeMap<Digest, String>,
     /// Whether a segment is compressed by zstd: then the kernel can read that.
     pub(crate) has_zstd: bool,
 }

@@ -4,17 +4,18 @@
 //! and no outside program, but the static `ram-deploy` beside itself.
 //!
 //! ```text
-//! initrd := base, as the tree's own dracut made it · pad to 4 · deployment segment · pad to 4
+//! initrd := base, as the tree's own dracut made it · deployment segment · configuration, each padded to 4
 //! ```
 //!
-//! The base stays untouched, byte for byte. The segment carries `ram-deploy` with its configuration, unit and
-//! hooks, and every kernel module it may need that the base does not have.
+//! The base stays untouched, byte for byte. The deployment segment carries `ram-deploy` with its unit and hooks, and
+//! every kernel module it may need that the base does not have. What differs from image to image, above all the
+//! digest of the chunk map, is a small segment of its own, so that the large one is compressed once.
 
 mod base;
 mod compression;
 mod modules;
 
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::process::ExitCode;
 
 use manifest::{Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
@@ -27,10 +28,12 @@ use store::Store;
 use store::tree::{Kind, Tree};
 
 use base::Base;
+use compression::Method;
 use modules::Carried;
 
-/// Version of the stage: changes when the same input would give other bytes. 1: the first.
-const VERSION: u32 = 1;
+/// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
+/// segment of its own.
+const VERSION: u32 = 2;
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
 const ALIGNMENT: u64 = 4;
@@ -99,13 +102,14 @@ fn load_program() -> Result<Vec<u8>> {
     program::load().map_err(|missing| Error::missing(missing.fact).advice(missing.advice))
 }
 
-/// Appends the deployment segment to the system's own initramfs.
+/// Appends the deployment segments to the system's own initramfs.
 fn inject(cx: &mut Context, _: &Nothing, input: Input) -> Result<Initrd> {
     let program = load_program()?;
     let store = cx.store();
     let tree = Tree::read(store, &input.rootfs.tree)?;
     let base_object = base_initramfs(&input)?;
-    let base = cx.part("base", || {
+    let facts = json!({"version": VERSION, "initramfs": base_object});
+    let base: Base = cx.cached("base", &facts, || {
         base::read(BufReader::new(store.open_object(&base_object)?))
     })?;
     let carried = cx.part("modules", || {
@@ -113,27 +117,43 @@ fn inject(cx: &mut Context, _: &Nothing, input: Input) -> Result<Initrd> {
     })?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let config = config(&input, unpacked)?;
-    let names = carried
-        .list
-        .modules
-        .iter()
-        .map(|m| m.name.clone())
-        .collect();
-    let archive = archive(&input, program, &config, carried, &base)?;
-    let unpacked_bytes = base.unpacked_bytes + base::unpacked(&archive[..])?;
-    let packed = cx.part("segment", || {
-        let method = compression::choose(store, &tree, &input.rootfs.kernel, &base)?;
-        compression::pack(method, &archive)
-    })?;
-    let segment = store.put(&packed)?;
+    let modules = carried.list.modules.iter().map(|m| m.name.clone());
+    let modules = modules.collect();
+    let epoch = input.rootfs.source_date_epoch;
+    let deploy = archive(
+        segment::deploy(program, &carried.list, carried.files, &base.hooks)?,
+        epoch,
+    )?;
+    let configuration = archive(segment::configuration(&config)?, epoch)?;
+    let unpacked_bytes =
+        base.unpacked_bytes + base::unpacked(&deploy[..])? + base::unpacked(&configuration[..])?;
+    let method = compression::choose(store, &tree, &input.rootfs.kernel, &base)?;
+    let segments = vec![
+        named("base", base_object),
+        named("deploy", packed(cx, method, &deploy)?),
+        named("configuration", store.put(&configuration)?),
+    ];
     Ok(Initrd {
         format: Initrd::FORMAT,
         by: format!("initrd-inject {}", env!("CARGO_PKG_VERSION")),
-        image: join(store, &base_object, &packed)?,
-        segments: vec![named("base", base_object), named("deploy", segment)],
+        image: join(store, &segments)?,
+        segments,
         unpacked_bytes,
-        modules: names,
+        modules,
         deploy_id: config.deploy_id(),
+    })
+}
+
+/// The segment, compressed; the one of an earlier image where it had the same.
+fn packed(cx: &Context, method: Method, archive: &[u8]) -> Result<Object> {
+    let facts = json!({
+        "version": VERSION,
+        "archive": Object::of(archive),
+        "method": format!("{method:?}"),
+        "zstd": zstd::zstd_safe::version_number(),
+    });
+    cx.cached("segment", &facts, || {
+        Ok(cx.store().put(&compression::pack(method, archive)?)?)
     })
 }
 
@@ -180,29 +200,26 @@ fn config(input: &Input, initramfs_bytes: u64) -> Result<Config> {
     })
 }
 
-fn archive(
-    input: &Input,
-    program: Vec<u8>,
-    config: &Config,
-    carried: Carried,
-    base: &Base,
-) -> Result<Vec<u8>> {
-    let Carried { list, files } = carried;
-    let items = segment::deploy(program, config, &list, files, &base.hooks)?;
-    segment::archive(&items, input.rootfs.source_date_epoch)
-        .map_err(|e| Error::failed(e.to_string()))
+fn archive(items: segment::Items, epoch: u64) -> Result<Vec<u8>> {
+    segment::archive(&items, epoch).map_err(|e| Error::failed(e.to_string()))
 }
 
-/// Base and segment, each padded: where a segment begins the kernel looks at multiples of four bytes.
-fn join(store: &Store, base: &Object, segment: &[u8]) -> Result<Object> {
-    let failed = |e: std::io::Error| Error::failed(format!("writing the initrd: {e}"));
-    let pad = |length: u64| vec![0; (length.next_multiple_of(ALIGNMENT) - length) as usize];
-    let mut out = store.writer()?;
-    std::io::copy(&mut store.open_object(base)?, &mut out).map_err(failed)?;
-    out.write_all(&pad(base.size)).map_err(failed)?;
-    out.write_all(segment).map_err(failed)?;
-    out.write_all(&pad(segment.len() as u64)).map_err(failed)?;
-    Ok(out.finish()?)
+/// The segments, each padded: where one begins the kernel looks at multiples of four bytes. The store has them all,
+/// so nothing is copied.
+fn join(store: &Store, segments: &[Segment]) -> Result<Object> {
+    let mut parts = Vec::new();
+    for segment in segments {
+        let size = segment.object.size;
+        parts.push(segment.object);
+        match (size.next_multiple_of(ALIGNMENT) - size) as usize {
+            0 => {}
+            missing => parts.push(store.put(&[0; ALIGNMENT as usize][..missing])?),
+        }
+    }
+    let mut step = || stage::interrupted().map_err(std::io::Error::other);
+    let made = store.put_parts(&parts, &mut step);
+    stage::interrupted()?;
+    Ok(made?)
 }
 
 /// The content of a file of the tree, links followed. `None` where there is no such file.

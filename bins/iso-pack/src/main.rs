@@ -13,6 +13,7 @@
 
 mod boot;
 mod payload;
+mod pieces;
 
 use std::process::ExitCode;
 
@@ -23,10 +24,13 @@ use manifest::{
 };
 use serde::{Deserialize, Serialize};
 use stage::{Context, Error, Nothing, Result, Stage};
+use store::Store;
 use store::tree::Tree;
 
-/// Stage version. Changelog. 1: the first.
-const VERSION: u32 = 1;
+use crate::pieces::Pieces;
+
+/// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces.
+const VERSION: u32 = 2;
 
 fn main() -> ExitCode {
     let about =
@@ -108,15 +112,7 @@ fn pack(cx: &mut Context, _: &Nothing, input: Input) -> Result<Media> {
         }),
         hybrid: Some(hybrid(&input, loaders.mbr)),
     };
-    let draft = cx.store().draft()?;
-    cx.part("hybrid ISO", || {
-        let mut progress = |_| stage::interrupted().map_err(std::io::Error::other);
-        image::iso9660::write(draft.as_file(), &image, &mut progress).map_err(|error| {
-            stage::interrupted()
-                .err()
-                .unwrap_or_else(|| Error::failed(error.to_string()))
-        })
-    })?;
+    let iso = cx.part("hybrid ISO", || write(cx.store(), &image))?;
     let entry = |firmware: &str, medium: &str, signed| BootEntry {
         firmware: firmware.to_owned(),
         medium: medium.to_owned(),
@@ -125,7 +121,7 @@ fn pack(cx: &mut Context, _: &Nothing, input: Input) -> Result<Media> {
     Ok(Media {
         format: Media::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        iso: cx.store().adopt(draft)?,
+        iso,
         volid: image.volume_id,
         boot: vec![
             entry("bios", "cd", false),
@@ -137,25 +133,38 @@ fn pack(cx: &mut Context, _: &Nothing, input: Input) -> Result<Media> {
     })
 }
 
+/// The image as an object. Every piece is read once, for the ISO's name and to see that it is whole: a damaged one
+/// must not travel, since neither kernel nor initrd is verified at boot.
+fn write(store: &Store, image: &Image) -> Result<Object> {
+    let failed = |error: image::Error| Error::failed(error.to_string());
+    let mut pieces = Pieces::new(store);
+    image::iso9660::emit(&mut pieces, image).map_err(failed)?;
+    let mut step = || stage::interrupted().map_err(std::io::Error::other);
+    let made = store.put_parts(&pieces.finish().map_err(failed)?, &mut step);
+    stage::interrupted()?;
+    Ok(made?)
+}
+
 /// The files of the medium, small ones first.
 fn files(cx: &Context, input: &Input, kernelcmdline: &str) -> Result<Vec<File>> {
     let bytes = |path: &str, bytes: &[u8]| File {
         path: path.to_owned(),
         content: Content::Bytes(bytes.to_vec()),
     };
-    let object = |path: &str, object: &Object| File {
-        path: path.to_owned(),
-        content: Content::Parts(vec![payload::part(cx.store(), object)]),
+    let object = |path: &str, object: &Object| -> Result<File> {
+        Ok(File {
+            path: path.to_owned(),
+            content: Content::Parts(payload::parts(cx.store(), object)?),
+        })
     };
-    payload::verify(cx.store(), &[input.rootfs.kernel.image, input.initrd.image])?;
     let menu = boot::menu(input, kernelcmdline);
     let disk_info = format!("{} {}\n", input.plan.name, input.plan.version);
     let mut files = vec![
         bytes(".disk/info", disk_info.as_bytes()),
         bytes("boot/grub/grub.cfg", menu.as_bytes()),
         bytes(&boot::id_file(input), b""),
-        object("boot/linux", &input.rootfs.kernel.image),
-        object("boot/initrd", &input.initrd.image),
+        object("boot/linux", &input.rootfs.kernel.image)?,
+        object("boot/initrd", &input.initrd.image)?,
     ];
     files.extend(payload::files(cx.store(), &input.disk.map)?);
     Ok(files)

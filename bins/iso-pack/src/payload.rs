@@ -1,6 +1,4 @@
-//! The payload: the chunk map and its frames, copied from the store as they are.
-
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! The payload: the chunk map and its frames, as they lie in the store.
 
 use image::iso9660::{Content, File, Part};
 use manifest::{Object, to_canonical};
@@ -16,7 +14,6 @@ const LIMIT: u64 = (1 << 32) - (1 << 20);
 pub(crate) fn files(store: &Store, map: &Object) -> Result<Vec<File>> {
     let chunk_map = ChunkMap::parse(&store.get(map)?).map_err(|e| Error::damaged(e.to_string()))?;
     let frames = chunk_map.frames();
-    verify(store, &frames)?;
     let groups = split(&frames, LIMIT);
     let name = |n: usize| format!("frames.{n:03}");
     let sizes = groups.iter().enumerate().map(|(n, group)| {
@@ -43,7 +40,7 @@ pub(crate) fn files(store: &Store, map: &Object) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// A whole object as part of a file. It is copied inside the kernel later; see [`verify`].
+/// A whole object as part of a file; see [`Pieces`](crate::pieces::Pieces), which finds it again by its path.
 pub(crate) fn part(store: &Store, object: &Object) -> Part {
     Part {
         path: store.object_path(object),
@@ -52,25 +49,10 @@ pub(crate) fn part(store: &Store, object: &Object) -> Part {
     }
 }
 
-/// Reads every object that the medium will carry through, on all processors: a damaged one must not
-/// travel, since neither kernel nor initrd is verified at boot.
-pub(crate) fn verify(store: &Store, objects: &[Object]) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(object) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
-            stage::interrupted()?;
-            store.verify(object)?;
-        }
-        Ok(())
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let lost = |_| Err(Error::failed("a verifying thread was lost"));
-        workers
-            .into_iter()
-            .try_for_each(|w| w.join().unwrap_or_else(lost))
-    })
+/// An object as parts of a file: one, or those that it is made of.
+pub(crate) fn parts(store: &Store, object: &Object) -> Result<Vec<Part>> {
+    let parts = store.parts(object)?;
+    Ok(parts.iter().map(|object| part(store, object)).collect())
 }
 
 /// Frames in files of at most `limit` bytes; no frame lies in two files.

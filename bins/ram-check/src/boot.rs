@@ -1,11 +1,13 @@
 //! `--boot`: the medium in QEMU, up to the login prompt.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use journal::Event;
-use manifest::Proof;
+use manifest::{Object, Proof};
 use serde_json::{Map, Value, json};
-use stage::{Context, Error, Result};
+use stage::{At, Context, Error, Result};
 
 use crate::check::{Input, Options};
 use crate::qemu::{self, Bus, Firmware, Guest, Machine, Outcome};
@@ -19,9 +21,10 @@ pub(crate) fn prove(
 ) -> Result<(Proof, String)> {
     let iso = input.media.iso.as_ref();
     let iso = iso.ok_or_else(|| Error::refused("media.iso is not there; expected a medium"))?;
-    let iso = cx.store().object_path(iso);
+    let scratch = cx.store().scratch()?;
+    let medium = medium(cx, iso, scratch.path())?;
     let firmware = Firmware::from(options.firmware);
-    let mut machine = Machine::new(&iso, Bus::Cd, firmware, ram_mib);
+    let mut machine = Machine::new(&medium, Bus::Cd, firmware, ram_mib);
     machine.cancel = || stage::interrupted().is_err();
     let name = firmware.name();
     cx.progress(&format!("booting with {ram_mib} MiB of RAM and {name}"));
@@ -45,6 +48,17 @@ pub(crate) fn prove(
     };
     record(cx, &guest, &proof)?;
     Ok((proof, words(&outcome, ram_mib, name, seconds)))
+}
+
+/// The medium as a file, which QEMU reads.
+fn medium(cx: &Context, iso: &Object, dir: &Path) -> Result<PathBuf> {
+    let path = dir.join("medium.iso");
+    let file = File::create(&path).at(&path)?;
+    let step = || stage::interrupted().map_err(std::io::Error::other);
+    let copied = cx.store().copy_to(iso, &file, &step);
+    stage::interrupted()?;
+    copied?;
+    Ok(path)
 }
 
 fn words(outcome: &Outcome, ram_mib: u64, firmware: &str, seconds: u64) -> String {

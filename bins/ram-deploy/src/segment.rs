@@ -42,20 +42,15 @@ pub type Items = BTreeMap<String, Item>;
 
 /// The segment that deploys: `program` is the static `ram-deploy`, `modules` the files of the modules
 /// that `list` names and the base does not have. `hooks` is dracut's directory of hooks in the base,
-/// `usr/lib/dracut/hooks` or `lib/dracut/hooks`.
+/// `usr/lib/dracut/hooks` or `lib/dracut/hooks`. It is the same for every image with that base.
 pub fn deploy(
     program: Vec<u8>,
-    config: &Config,
     list: &ModuleList,
     modules: Vec<(String, Vec<u8>)>,
     hooks: &str,
 ) -> manifest::Result<Items> {
     let mut items = Items::new();
     let mut file = |path: String, bytes: &[u8]| items.insert(path, Item::File(bytes.to_vec()));
-    file(
-        config::DEPLOY_FILE.into(),
-        manifest::to_canonical(config)?.as_bytes(),
-    );
     file(
         config::MODULES_FILE.into(),
         manifest::to_canonical(list)?.as_bytes(),
@@ -82,6 +77,13 @@ pub fn deploy(
     );
     items.insert(PROGRAM.into(), Item::Program(program));
     Ok(with_parents(items))
+}
+
+/// The segment that says what is to be deployed: the part that differs from image to image.
+pub fn configuration(config: &Config) -> manifest::Result<Items> {
+    let text = manifest::to_canonical(config)?;
+    let file = (config::DEPLOY_FILE.to_owned(), Item::File(text.into()));
+    Ok(with_parents(Items::from([file])))
 }
 
 /// The segment for the initramfs of a disk that the image is written to by hand.
@@ -136,7 +138,15 @@ mod tests {
     use std::process::{Command, Stdio};
 
     fn segment() -> Vec<u8> {
-        let config = Config {
+        let modules = vec![(module_path("brd"), b"module".to_vec())];
+        let list = ModuleList::default();
+        let hooks = "usr/lib/dracut/hooks";
+        let items = deploy(b"program".to_vec(), &list, modules, hooks).unwrap();
+        archive(&items, 7).unwrap()
+    }
+
+    fn config() -> Config {
+        Config {
             format: config::FORMAT,
             volume_id: "INSTALL".into(),
             map: manifest::Object::of(b"map"),
@@ -150,12 +160,7 @@ mod tests {
             resize: true,
             reserve_bytes: 1,
             initramfs_bytes: 1,
-        };
-        let modules = vec![(module_path("brd"), b"module".to_vec())];
-        let list = ModuleList::default();
-        let hooks = "usr/lib/dracut/hooks";
-        let items = deploy(b"program".to_vec(), &config, &list, modules, hooks).unwrap();
-        archive(&items, 7).unwrap()
+        }
     }
 
     /// What `cpio -tv` says of an archive: mode and path.
@@ -182,7 +187,6 @@ mod tests {
     #[test]
     fn cpio_lists_the_segment() {
         let expected = [
-            "-rw-r--r-- etc/ramforge/deploy.json",
             "-rw-r--r-- etc/ramforge/modules.json",
             "lrwxrwxrwx etc/systemd/system/initrd.target.wants/ram-deploy.service -> ../ram-deploy.service",
             "-rw-r--r-- etc/systemd/system/ram-deploy.service",
@@ -194,6 +198,13 @@ mod tests {
             "-rw-r--r-- usr/lib/ramforge/modules/brd.ko",
         ];
         assert_eq!(listed(&segment()), expected);
+    }
+
+    #[test]
+    fn what_differs_is_a_segment_of_its_own() {
+        let items = configuration(&config()).unwrap();
+        let expected = ["-rw-r--r-- etc/ramforge/deploy.json"];
+        assert_eq!(listed(&archive(&items, 7).unwrap()), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! An extended attribute remembers which object a file holds; an untouched file is not written again.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,19 +115,11 @@ fn mark(file: &File, object: &Object) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
-fn copy(store: &Store, object: &Object, mut to: &File) -> Result<()> {
-    let path = store.object_path(object);
-    let mut from = store.open_object(object)?;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        stage::interrupted()?;
-        match from.read(&mut buffer).at(&path)? {
-            0 => return Ok(()),
-            n => to
-                .write_all(&buffer[..n])
-                .map_err(|e| Error::failed(format!("output: {e}")))?,
-        }
-    }
+fn copy(store: &Store, object: &Object, to: &File) -> Result<()> {
+    let step = || stage::interrupted().map_err(io::Error::other);
+    let copied = store.copy_to(object, to, &step);
+    stage::interrupted()?;
+    Ok(copied?)
 }
 
 /// Writes a disk image from its chunk map: every chunk verified, zeros left as holes.

@@ -15,7 +15,7 @@ pub struct Initrd {
     pub by: String,
     /// The bytes that the boot loader loads: all segments, each padded to four bytes.
     pub image: Object,
-    /// The segments in order: the base, then the deployment segment.
+    /// The segments in order: the base, the deployment segment, its configuration.
     pub segments: Vec<Segment>,
     /// Unpacked size of all segments in bytes.
     pub unpacked_bytes: u64,
@@ -29,7 +29,7 @@ pub struct Initrd {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// What it is: `base` or `deploy`.
+    /// What it is: `base`, `deploy` or `configuration`.
     pub name: String,
     /// Its bytes, without padding.
     pub object: Object,

@@ -17,6 +17,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A copy of an object could not be written.
+    #[error("the copy of {}: {source}{}", object.display(), copy_hint(source))]
+    Copy {
+        /// The object.
+        object: PathBuf,
+        /// What the system said of the copy.
+        source: io::Error,
+    },
     /// No place for the store is known.
     #[error(
         "store: neither RAMFORGE_STORE, XDG_CACHE_HOME nor HOME is set; set RAMFORGE_STORE to a directory"
@@ -53,6 +61,15 @@ fn hint(source: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "; set RAMFORGE_STORE to a directory that this user may write"
+        }
+        _ => "",
+    }
+}
+
+fn copy_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space where it goes, or name another directory. The store has the result"
         }
         _ => "",
     }

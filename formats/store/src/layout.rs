@@ -86,6 +86,13 @@ impl Store {
         self.root.join("objects").join(fan_out(&object.blake3))
     }
 
+    /// The digest of the object that lies at `path`, with size 0; `None` where that is no place of an object.
+    pub fn object_at(&self, path: &Path) -> Option<Object> {
+        let name = path.strip_prefix(self.root.join("objects")).ok()?;
+        let blake3 = name.to_str()?.replace('/', "").parse().ok()?;
+        Some(Object { blake3, size: 0 })
+    }
+
     fn action_path(&self, key: &StageKey) -> PathBuf {
         self.root.join("actions").join(fan_out(key.digest()))
     }

@@ -24,6 +24,7 @@
 //! of objects and actions; whatever offers those can stand in for it.
 
 pub mod chunk_map;
+mod copy;
 mod error;
 mod layout;
 mod objects;

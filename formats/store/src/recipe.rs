@@ -11,7 +11,7 @@
 //! So a medium with another boot menu costs a few hundred KiB of store, and nothing of it is written but that.
 //! Reading checks every part; [`Store::verify`] also checks that the parts make the object.
 //!
-//! *Not done:* parts that are themselves made of parts.
+//! *Not done:* parts that are themselves made of parts: whoever has such a part gives the parts of it.
 
 use std::fs;
 use std::io::{self, Read};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
 use crate::layout::{Store, fan_out};
-use crate::objects::{ObjectReader, unwrapped, write_whole};
+use crate::objects::{ObjectReader, write_whole};
 
 /// Bytes that are hashed at once.
 const BUFFER: usize = 1 << 18;
@@ -36,8 +36,8 @@ struct Recipe {
 }
 
 impl Store {
-    /// Stores what `parts`, one after the other, consist of. They are read once, for the name and to see that they
-    /// are whole; `step` is called now and then and may end the work.
+    /// Stores what `parts`, one after the other, consist of. They are read for the name and, by another thread, to
+    /// see that they are whole; `step` is called now and then and may end the work.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Damaged`] where a part is not what its name says, or the error of `step`.
@@ -46,25 +46,42 @@ impl Store {
         parts: &[Object],
         step: &mut dyn FnMut() -> io::Result<()>,
     ) -> Result<Object> {
+        let (blake3, verified) = std::thread::scope(|scope| {
+            let verify = scope.spawn(|| parts.iter().try_for_each(|part| self.verify(part)));
+            let blake3 = self.digest_of(parts, step);
+            (blake3, verify.join())
+        });
+        match verified {
+            Ok(verified) => verified?,
+            Err(_) => return Err(io::Error::other("a verifying thread was lost")).at(self.root()),
+        }
+        let object = Object {
+            blake3: blake3?,
+            size: parts.iter().map(|part| part.size).sum(),
+        };
+        self.record_recipe(object, parts)?;
+        Ok(object)
+    }
+
+    fn digest_of(
+        &self,
+        parts: &[Object],
+        step: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; BUFFER];
         for part in parts {
             let path = self.object_path(part);
-            let mut reader = self.open_object(part)?;
+            let mut file = fs::File::open(&path).at(&path)?;
             loop {
                 step().at(&path)?;
-                match reader.read(&mut buffer).map_err(|e| unwrapped(e, &path))? {
+                match file.read(&mut buffer).at(&path)? {
                     0 => break,
                     n => hasher.update(&buffer[..n]),
                 };
             }
         }
-        let object = Object {
-            blake3: Digest::from(hasher.finalize()),
-            size: parts.iter().map(|part| part.size).sum(),
-        };
-        self.record_recipe(object, parts)?;
-        Ok(object)
+        Ok(Digest::from(hasher.finalize()))
     }
 
     /// The objects whose bytes, one after the other, are those of `object`: itself where it is kept as it is.
