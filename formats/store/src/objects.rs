@@ -173,11 +173,11 @@ impl Store {
         let path = self.object_path(object);
         let mut reader = self.open_object(object)?;
         if let Source::File(_) = reader.0 {
-            let read = io::copy(&mut reader, &mut io::sink());
-            return read.map(drop).map_err(|e| unwrapped(e, &path));
+            let read = reader.pour(&mut io::sink());
+            return read.map_err(|e| unwrapped(e, &path));
         }
         let mut hasher = blake3::Hasher::new();
-        io::copy(&mut reader, &mut hasher).map_err(|e| unwrapped(e, &path))?;
+        reader.pour(&mut hasher).map_err(|e| unwrapped(e, &path))?;
         if Digest::from(hasher.finalize()) == object.blake3 {
             return Ok(());
         }
@@ -209,6 +209,28 @@ impl Store {
 /// The error of a wrong digest is an [`io::Error`] around [`Error::Damaged`].
 #[derive(Debug)]
 pub struct ObjectReader(Source);
+
+impl ObjectReader {
+    /// Gives everything that is left to `to`, in large pieces.
+    ///
+    /// # Errors
+    /// Those of reading and of `to`.
+    pub fn pour(&mut self, to: &mut dyn Write) -> io::Result<()> {
+        let left = match &self.0 {
+            Source::File(file) => usize::try_from(file.left).unwrap_or(COPY_BUFFER),
+            Source::Parts(_) => COPY_BUFFER,
+        };
+        let mut buffer = vec![0; left.clamp(1, COPY_BUFFER)];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => to.write_all(&buffer[..n])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Source {

@@ -12,7 +12,7 @@ use stage::{Error, Result};
 use store::Store;
 use store::tree::{Kind, Tree};
 
-use super::capture::{Captured, capture};
+use super::capture::{Captured, capture, laid};
 use super::{dpkg, found, key_of, mounts, overlay, part};
 use crate::job::Job;
 
@@ -46,13 +46,14 @@ pub fn prepare(store: &Store, job: &Job) -> Result<Base> {
     let key = key_of(store, PART, &facts(job))?;
     if let Some((tree, epoch)) = kept(store, &key)? {
         found(PART, &key);
-        part("restore", || {
+        let captured = part("restore", || {
             overlay::lay(store, &tree)?;
-            overlay::set_times(&tree)
+            overlay::set_times(&tree)?;
+            laid(&tree, mounts::TREE.as_ref())
         })?;
         return Ok(Base {
             epoch,
-            captured: Captured::default(),
+            captured,
             recording: None,
         });
     }

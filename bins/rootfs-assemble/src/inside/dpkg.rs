@@ -70,7 +70,9 @@ fn read_controls<'a>(store: &Store, packages: &'a [JobPackage]) -> Result<Vec<Kn
     let numbered: Vec<_> = packages.iter().enumerate().collect();
     parallel::map(&numbered, |(index, job)| {
         // Packages are read from the middle later on; here every byte is compared with the object's name.
-        std::io::copy(&mut store.open_object(&job.deb)?, &mut std::io::sink())
+        store
+            .open_object(&job.deb)?
+            .pour(&mut std::io::sink())
             .map_err(|e| Error::damaged(format!("package {}: {e}", job.name)))?;
         let path = store.object_path(&job.deb);
         let control = Package::open(&path)?.control;

@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use stage::{Error, Result};
-use store::Store;
 use store::tree::{Entry, Kind, Tree, decode_path};
+use store::{ObjectReader, Store};
 
 use super::files::{self, Meta};
 use super::{mounts, warn};
@@ -111,9 +111,9 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn copy(from: &mut dyn io::Read, path: &Path, meta: Meta) -> io::Result<()> {
+fn copy(from: &mut ObjectReader, path: &Path, meta: Meta) -> io::Result<()> {
     let mut file = files::create(path)?;
-    io::copy(from, &mut file)?;
+    from.pour(&mut file)?;
     files::finish_file(&file, meta)
 }
 

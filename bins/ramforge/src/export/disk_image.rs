@@ -1,0 +1,147 @@
+//! The disk image as a sparse file.
+//!
+//! What an earlier export of another build has already is copied from there inside the kernel, which file systems
+//! with reflinks do without copying.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use manifest::{Digest, Object};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use stage::{At, Error, Result};
+use store::Store;
+use store::chunk_map::{Chunk, ChunkMap};
+
+/// Zeros in units of a page are left as holes.
+const PAGE: usize = 4096;
+
+/// Writes a disk image from its chunk map: every chunk verified, zeros left as holes. `earlier` is the file that an
+/// earlier export left, and its map.
+///
+/// # Errors
+/// Exit code 6 where a frame is damaged, 1 where the file cannot be written.
+pub(super) fn write(
+    store: &Store,
+    map: &Object,
+    to: &File,
+    earlier: Option<&(Object, File)>,
+) -> Result<()> {
+    let map = read(store, map)?;
+    to.set_len(map.size).map_err(unwritten)?;
+    let same = earlier
+        .and_then(|(object, file)| take_over(&map, &read(store, object).ok()?, file, to))
+        .unwrap_or_default();
+    let new: Vec<&Chunk> = map
+        .chunks
+        .iter()
+        .filter(|chunk| !same.contains(&chunk.at))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(chunk) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                write_chunk(store, &map, chunk, to)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let lost = |_| Err(Error::failed("a writing thread was lost"));
+        workers
+            .into_iter()
+            .try_for_each(|w| w.join().unwrap_or_else(lost))
+    })
+}
+
+fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Result<()> {
+    stage::interrupted()?;
+    let path = store.object_path(&chunk.frame);
+    let length = map.chunk_len(chunk.at) as usize;
+    let mut plain = Vec::with_capacity(length);
+    let frame = zstd::Decoder::new(store.open_object(&chunk.frame)?).at(&path)?;
+    frame
+        .take(length as u64 + 1)
+        .read_to_end(&mut plain)
+        .map_err(|e| damaged(&path, &e.to_string()))?;
+    if plain.len() != length || Digest::of(&plain) != chunk.blake3 {
+        return Err(damaged(&path, "its plain bytes do not match the chunk map"));
+    }
+    let base = chunk.at * map.chunk_size;
+    for (n, page) in plain
+        .chunks(PAGE)
+        .enumerate()
+        .filter(|(_, page)| page.iter().any(|&b| b != 0))
+    {
+        to.write_all_at(page, base + (n * PAGE) as u64)
+            .map_err(unwritten)?;
+    }
+    Ok(())
+}
+
+/// Copies the chunks that both maps have at the same place; gives their places. `None` where this file system cannot.
+fn take_over(map: &ChunkMap, before: &ChunkMap, from: &File, to: &File) -> Option<HashSet<u64>> {
+    if map.chunk_size != before.chunk_size {
+        return None;
+    }
+    let known: HashSet<(u64, Digest)> = before.chunks.iter().map(|c| (c.at, c.blake3)).collect();
+    let is_same = |chunk: &&Chunk| {
+        known.contains(&(chunk.at, chunk.blake3))
+            && map.chunk_len(chunk.at) == before.chunk_len(chunk.at)
+    };
+    let same: HashSet<u64> = map.chunks.iter().filter(is_same).map(|c| c.at).collect();
+    for &at in &same {
+        let begin = at * map.chunk_size;
+        copy_data(from, to, begin..begin + map.chunk_len(at)).ok()?;
+    }
+    Some(same)
+}
+
+/// Copies what is data in a range, and leaves its holes.
+fn copy_data(from: &File, to: &File, range: Range<u64>) -> rustix::io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let data = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => return Ok(()),
+            found => found?,
+        };
+        if data >= range.end {
+            return Ok(());
+        }
+        let end = rustix::fs::seek(from, SeekFrom::Hole(data))?.min(range.end);
+        at = data;
+        while at < end {
+            let (mut source, mut target) = (at, at);
+            let length = usize::try_from(end - at).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(
+                from,
+                Some(&mut source),
+                to,
+                Some(&mut target),
+                length,
+            )? {
+                0 => return Err(Errno::IO),
+                n => at += n as u64,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(store: &Store, map: &Object) -> Result<ChunkMap> {
+    ChunkMap::parse(&store.get(map)?).map_err(|e| Error::damaged(e.to_string()))
+}
+
+fn unwritten(error: std::io::Error) -> Error {
+    Error::failed(format!("disk image: {error}"))
+}
+
+fn damaged(path: &Path, fact: &str) -> Error {
+    Error::damaged(format!("{}: {fact}", path.display()))
+        .advice("ramforge verify --repair removes it, and the next run makes it again")
+}

@@ -1,0 +1,63 @@
+//! The mark of an exported file: which object it holds, and how the file was when that was true.
+//!
+//! An extended attribute, so that it goes where the file goes and vanishes with it. Whoever changes the file changes
+//! its time, and then the mark says nothing any more.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use manifest::Object;
+
+const ATTRIBUTE: &str = "user.ramforge.object";
+/// The version of how files are exported. Changelog. 1: the first. 2: the mark has the object's size.
+const VERSION: u32 = 2;
+
+/// The object that the file at `path` holds, and the file; `None` where it has no mark or was touched since.
+pub(super) fn held(path: &Path) -> Option<(Object, File)> {
+    let file = File::open(path).ok()?;
+    let mut value = [0; 256];
+    let length = rustix::fs::fgetxattr(&file, ATTRIBUTE, &mut value).ok()?;
+    let found = std::str::from_utf8(value.get(..length)?).ok()?;
+    let mut words = found.split(' ').skip(1);
+    let object = Object {
+        blake3: words.next()?.parse().ok()?,
+        size: words.next()?.parse().ok()?,
+    };
+    (mark(&file, &object)? == found).then_some((object, file))
+}
+
+/// Marks a file that was just written.
+pub(super) fn set(file: &File, object: &Object) {
+    if let Some(mark) = mark(file, object) {
+        // Without attributes on this file system the file is written again next time.
+        let flags = rustix::fs::XattrFlags::empty();
+        let _ = rustix::fs::fsetxattr(file, ATTRIBUTE, mark.as_bytes(), flags);
+    }
+}
+
+fn mark(file: &File, object: &Object) -> Option<String> {
+    let meta = file.metadata().ok()?;
+    let (length, seconds, nanos) = (meta.len(), meta.mtime(), meta.mtime_nsec());
+    let Object { blake3, size } = object;
+    Some(format!(
+        "{VERSION} {blake3} {size} {length} {seconds}.{nanos}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_touched_file_holds_nothing_that_is_known() {
+        // Not in /tmp: a tmpfs of older kernels has no such attributes.
+        let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let object = Object::of(b"x");
+        assert!(held(file.path()).is_none());
+        set(file.as_file(), &object);
+        assert_eq!(held(file.path()).map(|h| h.0), Some(object));
+        std::fs::write(file.path(), b"y").unwrap();
+        assert!(held(file.path()).is_none());
+    }
+}
