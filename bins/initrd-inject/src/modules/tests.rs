@@ -56,7 +56,7 @@ fn modules_come_after_their_needs_and_without_compression() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let base = Base {
-        modules: HashMap::from([(Digest::of(b"module cdrom"), "lib/cdrom.ko".to_owned())]),
+        modules: BTreeMap::from([(Digest::of(b"module cdrom"), "lib/cdrom.ko".to_owned())]),
         ..Base::default()
     };
     let carried = carry(&store, &tree(&store), &kernel(), &base).unwrap();
