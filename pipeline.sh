@@ -54,14 +54,17 @@ stages() {
     trap : INT TERM HUP
     desc-parse "$@" | rootfs-assemble ${ROOTFS_ASSEMBLE-} "${packages[@]}" | raw-image ${RAW_IMAGE-} |
         initrd-inject | iso-pack | ram-check ${RAM_CHECK-} >"$manifest"
-    local ended=("${PIPESTATUS[@]}") names=(desc-parse rootfs-assemble raw-image initrd-inject iso-pack ram-check) n
+    local ended=("${PIPESTATUS[@]}") names=(desc-parse rootfs-assemble raw-image initrd-inject iso-pack ram-check) n stopped=0
     for n in "${!ended[@]}"; do
         [ "${ended[n]}" = 0 ] && continue
+        # Stopped by a signal, or because the stage behind it failed: then that one says why.
+        [ "${ended[n]}" = 130 ] && stopped=130 && continue
         if [ "${ended[n]}" -gt 130 ]; then
             echo "pipeline.sh: error: ${names[n]} was killed by signal $((ended[n] - 128)) (9: is memory short?); run the same again" >&2
         fi
         return "${ended[n]}"
     done
+    return $stopped
 }
 
 # Ends the programs that a job consists of; one that has no children is a program itself.

@@ -206,6 +206,41 @@ fn a_missing_host_program_is_named_with_its_package() {
     }
 }
 
+/// A stage that cannot work says so at once, and those before it stop: nobody would read what they make.
+#[test]
+fn a_late_stage_that_fails_stops_the_early_ones() {
+    example("debian-vm");
+    let scratch = scratch();
+    let store = scratch.path().join("store");
+    let script = format!(
+        "mount --bind /dev/null {} && exec {root}/pipeline.sh -o {} {root}/examples/debian-vm",
+        pipeline_tests::program("grub-mkimage").display(),
+        scratch.path().join("out").display(),
+        root = root().display(),
+    );
+    let output = isolated(&script)
+        .env("RAMFORGE_STORE", &store)
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("not found: grub-mkimage"), "{said}");
+    let description = root().join("examples/debian-vm").display().to_string();
+    let of_rootfs: Vec<_> = events(&store, &description)
+        .into_iter()
+        .filter(|e| match e {
+            Event::Interrupted { stage } | Event::StageFinished { stage, .. } => {
+                stage == "rootfs-assemble"
+            }
+            _ => false,
+        })
+        .collect();
+    assert!(
+        matches!(of_rootfs[..], [] | [Event::Interrupted { .. }]),
+        "{of_rootfs:?}: {said}"
+    );
+}
+
 #[test]
 fn the_firmware_for_a_uefi_proof_is_named_with_its_package() {
     let manifest = example("debian-vm").dir.join("manifest.json");

@@ -1,13 +1,18 @@
-//! Ctrl-C, SIGTERM and SIGHUP: stop within a second, leave nothing running.
+//! Ctrl-C, SIGTERM and SIGHUP, and the end of the stage behind: stop within a second, leave nothing running.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Whether the reason is that nobody reads the result.
+static LONELY: AtomicBool = AtomicBool::new(false);
 /// Process group of the outside program that runs now; 0: none.
 static CHILD: AtomicI32 = AtomicI32::new(0);
 /// How long the stage may take to notice by itself.
@@ -31,22 +36,47 @@ static LAST_WORDS: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 /// Listens for signals. A stage that does not notice in time is ended after its last words.
 pub fn listen() {
     // A second handler in one process is the only failure, and the first one serves as well.
-    let _ = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            return;
+    let _ = ctrlc::set_handler(stop);
+}
+
+/// In a pipeline: a stage whose reader has ended works for nobody, and stops as if a signal had come. Elsewhere a
+/// reader that goes away is no reason to leave work half done: the result is kept in the store.
+pub(crate) fn listen_to_reader() {
+    std::thread::spawn(|| {
+        let stdout = std::io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+        loop {
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => {}
+                Ok(_) if fds[0].revents().contains(PollFlags::ERR) => break,
+                _ => return,
+            }
         }
-        kill_child();
-        std::thread::sleep(GRACE);
-        kill_child();
-        let words = LAST_WORDS
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(words) = words {
-            words();
-        }
-        std::process::exit(Exit::Interrupted as i32);
+        LONELY.store(true, Ordering::Relaxed);
+        stop();
     });
+}
+
+/// Whether the stage was stopped because nobody reads its result.
+pub(crate) fn is_lonely() -> bool {
+    LONELY.load(Ordering::Relaxed)
+}
+
+fn stop() {
+    if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    kill_child();
+    std::thread::sleep(GRACE);
+    kill_child();
+    let words = LAST_WORDS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let Some(words) = words {
+        words();
+    }
+    std::process::exit(Exit::Interrupted as i32);
 }
 
 /// Sets the last words.

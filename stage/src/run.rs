@@ -124,6 +124,9 @@ where
 /// What holds for the whole process: signals are heard, and no mode of the result is the caller's umask.
 fn begin() {
     interrupt::listen();
+    if in_pipeline() {
+        interrupt::listen_to_reader();
+    }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 }
 
@@ -141,8 +144,12 @@ fn finish(name: &str, done: Result<Exit>) -> ExitCode {
 
 /// In a pipeline the stage that failed has said why; those behind it, which get nothing, keep quiet.
 fn silenced(error: &Error) -> bool {
-    let in_pipeline = std::env::var_os("RAMFORGE_PIPELINE").is_some();
-    in_pipeline && (error.to_string() == manifest::Error::Empty.to_string())
+    let empty = || error.to_string() == manifest::Error::Empty.to_string();
+    in_pipeline() && (interrupt::is_lonely() || empty())
+}
+
+fn in_pipeline() -> bool {
+    std::env::var_os("RAMFORGE_PIPELINE").is_some()
 }
 
 fn run<O, I, S>(

@@ -95,7 +95,7 @@ fn a_package_that_does_not_exist_is_named_with_its_place() {
     let (code, said) = place.assemble(&place.repository(&[key]), &["tool", "nosuch"]);
     assert_eq!(code, 1, "{said}");
     assert!(
-        said.contains("appliance.kiwi:7:5: there is no package nosuch"),
+        said.contains("appliance.kiwi:7:5: the repositories have no package nosuch"),
         "{said}"
     );
 }

@@ -89,11 +89,14 @@ fn a_directory_of_this_host_is_looked_at_every_time() {
     let (place, key) = signed();
     let repository = place.repository(&[key]);
     let (_, said) = place.assemble(&repository, &["tool", "new"]);
-    assert!(said.contains("there is no package new"), "{said}");
+    assert!(
+        said.contains("the repositories have no package new"),
+        "{said}"
+    );
     add(&place, "new", "1");
     let (_, said) = place.assemble(&repository, &["tool", "new"]);
     assert!(
-        !said.contains("there is no package new") && said.contains("fetch"),
+        !said.contains("the repositories have no package new") && said.contains("fetch"),
         "{said}"
     );
 }

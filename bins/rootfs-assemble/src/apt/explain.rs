@@ -167,17 +167,39 @@ pub fn solve_failure(cx: &Context, said: &str, packages: &Packages) -> Error {
     }
     let mut facts: Vec<String> = missing
         .iter()
-        .map(|name| match place(packages, name) {
-            Some(pointer) => format!("{}there is no package {name}", origin(cx, &pointer)),
-            None => format!("there is no package {name}"),
+        .map(|name| {
+            let place = place(packages, name).map(|pointer| origin(cx, &pointer));
+            let fact = match providers(said, name) {
+                list if list.is_empty() => format!("the repositories have no package {name}"),
+                list => format!(
+                    "{name} is no package but a name that these bring: {}",
+                    list.join(", ")
+                ),
+            };
+            place.unwrap_or_default() + &fact
         })
         .collect();
     facts.dedup();
-    Error::failed(format!(
-        "{}; the repositories do not have it",
-        facts.join("\n  ")
-    ))
-    .advice("check the spelling (apt-cache search finds names), or add the repository that has it")
+    Error::failed(facts.join("\n  ")).advice(
+        "check the spelling (apt-cache search finds names), name one package of those that bring it, or add the repository that has it",
+    )
+}
+
+/// The packages that bring a virtual one, from what apt says of it:
+///
+/// ```text
+/// Package awk is a virtual package provided by:
+///   mawk 1.3.4.20200120-3.1
+///   gawk 1:5.2.1-2
+/// You should explicitly select one to install.
+/// ```
+fn providers(said: &str, name: &str) -> Vec<String> {
+    let title = format!("Package {name} is a virtual package provided by:");
+    let lines = said.lines().skip_while(|line| line.trim() != title).skip(1);
+    lines
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+        .collect()
 }
 
 fn missing_package(line: &str) -> Option<String> {
@@ -258,6 +280,15 @@ mod tests {
         assert!(error.contains("repository_gpgcheck"), "{error}");
         let fine = "Get:1 http://example.org/good ./ InRelease\nReading package lists...\n";
         assert!(update_failure(fine, &repositories).is_none());
+    }
+
+    #[test]
+    fn a_virtual_package_is_told_from_a_missing_one() {
+        let said = "Reading package lists...\nPackage awk is a virtual package provided by:\n  \
+            original-awk 1:20220912-2\n  gawk 1:5.2.1-2\nYou should explicitly select one to install.\n\n\
+            E: Package 'awk' has no installation candidate\n";
+        assert_eq!(providers(said, "awk"), ["original-awk", "gawk"]);
+        assert!(providers(said, "nosuch").is_empty());
     }
 
     #[test]
