@@ -185,6 +185,9 @@ pub fn solve_failure(cx: &Context, said: &str, packages: &Packages) -> Error {
     )
 }
 
+/// Packages that a message names.
+const SHOWN: usize = 8;
+
 /// The packages that bring a virtual one, from what apt says of it:
 ///
 /// ```text
@@ -199,6 +202,7 @@ fn providers(said: &str, name: &str) -> Vec<String> {
     lines
         .take_while(|line| line.starts_with("  "))
         .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+        .take(SHOWN)
         .collect()
 }
 

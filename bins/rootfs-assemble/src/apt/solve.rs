@@ -45,14 +45,17 @@ fn bare(name: &str) -> &str {
 }
 
 fn run(apt: &Apt<'_>, names: &[String], packages: &Packages) -> Result<Vec<LockedPackage>> {
-    let output = apt
-        .tool("apt-get")?
-        .args(["-qq", "-y", "--print-uris", "install", "--"])
-        .args(names)
-        .run_any()?;
+    let ask = |quiet: &str| {
+        let words = [quiet, "-y", "--print-uris", "install", "--"];
+        apt.tool("apt-get")?.args(words).args(names).run_any()
+    };
+    let output = ask("-qq")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        let said = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        // Asked less quietly, it says what a virtual package is provided by.
+        let said = ask("-q")?;
+        let said = [said.stdout, said.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
         return Err(explain::solve_failure(apt.cx, &said, packages));
     }
     let lines = text.lines().filter(|l| l.starts_with('\''));
