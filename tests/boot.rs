@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use pipeline_tests::{Booted, boot, command, example, run, scratch};
+use pipeline_tests::{Booted, boot, command, example, native, run, scratch};
 use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
 
 /// RAM for machines whose need is not the question.
@@ -83,6 +83,23 @@ fn stick_under_uefi() {
     let mut machine = Machine::new(&full.iso, Bus::Usb, Firmware::Uefi, ROOMY);
     machine.board = Board::Q35;
     runs_from_ram("stick-uefi", &machine);
+}
+
+/// ram-deploy alone is the initramfs, with as little RAM as ram-check states for that.
+#[test]
+fn cd_under_bios_without_dracut() {
+    let vm = native("debian-vm");
+    assert!(vm.least_ram_mib() < example("debian-vm").least_ram_mib());
+    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, vm.least_ram_mib());
+    runs_from_ram("cd-bios-native", &machine);
+}
+
+#[test]
+fn stick_under_uefi_without_dracut() {
+    let full = native("debian-ram");
+    let mut machine = Machine::new(&full.iso, Bus::Usb, Firmware::Uefi, ROOMY);
+    machine.board = Board::Q35;
+    runs_from_ram("stick-uefi-native", &machine);
 }
 
 /// Written by hand to a larger disk, the image boots there, grows once, and keeps what is written.

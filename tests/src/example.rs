@@ -50,15 +50,29 @@ impl Example {
 /// # Panics
 /// Where the pipeline fails; every later call of the run fails with the same text.
 pub fn example(name: &str) -> Example {
-    let dir = shared().join(name);
-    let lock = File::create(shared().join(format!("{name}.lock"))).unwrap();
+    variant(name, name, &[])
+}
+
+/// The same with an initramfs that is ram-deploy alone.
+///
+/// # Panics
+/// As [`example`].
+pub fn native(name: &str) -> Example {
+    let options = [("INITRD_INJECT", "--base native")];
+    variant(name, &format!("{name}-native"), &options)
+}
+
+/// Builds `examples/NAME` with variables of the environment into the directory `id`.
+fn variant(name: &str, id: &str, environment: &[(&str, &str)]) -> Example {
+    let dir = shared().join(id);
+    let lock = File::create(shared().join(format!("{id}.lock"))).unwrap();
     lock.lock().unwrap();
-    let note = shared().join(format!("{name}.run"));
+    let note = shared().join(format!("{id}.run"));
     let noted = std::fs::read_to_string(&note).unwrap_or_default();
     let said = match noted.split_once('\n') {
         Some((run, said)) if run == this_run() => said.to_owned(),
         _ => {
-            let said = build(name, &dir);
+            let said = build(name, &dir, environment);
             std::fs::write(&note, format!("{}\n{said}", this_run())).unwrap();
             said
         }
@@ -77,7 +91,7 @@ pub(crate) fn pipeline(out: &Path) -> Command {
     command
 }
 
-fn build(name: &str, dir: &Path) -> String {
+fn build(name: &str, dir: &Path, environment: &[(&str, &str)]) -> String {
     let made = make();
     if !made.starts_with(SUCCESS) {
         return made;
@@ -85,7 +99,11 @@ fn build(name: &str, dir: &Path) -> String {
     // Left over from another version, files would be judged that this one did not make.
     let _ = std::fs::remove_dir_all(dir);
     let example = root().join("examples").join(name);
-    let output = pipeline(dir).arg(example).output().unwrap();
+    let output = pipeline(dir)
+        .envs(environment.iter().copied())
+        .arg(example)
+        .output()
+        .unwrap();
     format!("{}\n{}", output.status, text(&output))
 }
 

@@ -7,6 +7,8 @@
 //! initrd := base, as the tree's own dracut made it · deployment segment · configuration, each padded to 4
 //! ```
 //!
+//! With `--base native` there is no base: `ram-deploy` is `/init` in the deployment segment.
+//!
 //! The base stays untouched, byte for byte. The deployment segment carries `ram-deploy` with its unit and hooks, and
 //! every kernel module it may need that the base does not have. What differs from image to image, above all the
 //! digest of the chunk map, is a small segment of its own, so that the large one is compressed once.
@@ -18,12 +20,13 @@ mod modules;
 use std::io::BufReader;
 use std::process::ExitCode;
 
+use clap::Args;
 use manifest::{Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
 use ram_deploy::config::{Config, FORMAT, ModuleList, RamStore};
 use ram_deploy::{program, segment};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stage::{Context, Error, Nothing, Result, Stage};
+use stage::{Context, Error, Result, Stage};
 use store::Store;
 use store::tree::{Kind, Tree};
 
@@ -102,16 +105,33 @@ fn load_program() -> Result<Vec<u8>> {
     program::load().map_err(|missing| Error::missing(missing.fact).advice(missing.advice))
 }
 
-/// Appends the deployment segments to the system's own initramfs.
-fn inject(cx: &mut Context, _: &Nothing, input: Input) -> Result<Initrd> {
+/// The options.
+#[derive(Debug, Clone, Args, Serialize)]
+struct Options {
+    /// What the deployment stands on: the initramfs of the system's own dracut, or none at all
+    #[arg(long, value_enum, default_value_t = BaseKind::Dracut)]
+    base: BaseKind,
+}
+
+/// What the deployment stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum BaseKind {
+    /// The initramfs that the system's own dracut made.
+    Dracut,
+    /// ram-deploy itself is /init: smaller and faster, without shell, udev or dracut's words
+    Native,
+}
+
+/// Makes the chain of segments.
+fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
     let program = load_program()?;
     let store = cx.store();
     let tree = Tree::read(store, &input.rootfs.tree)?;
-    let base_object = base_initramfs(&input)?;
-    let facts = json!({"version": VERSION, "initramfs": base_object});
-    let base: Base = cx.cached("base", &facts, || {
-        base::read(BufReader::new(store.open_object(&base_object)?))
-    })?;
+    let (mut segments, base) = match options.base {
+        BaseKind::Dracut => dracut_base(cx, &input)?,
+        BaseKind::Native => (Vec::new(), Base::default()),
+    };
     let carried = cx.part("modules", || {
         modules::carry(store, &tree, &input.rootfs.kernel, &base)
     })?;
@@ -119,20 +139,18 @@ fn inject(cx: &mut Context, _: &Nothing, input: Input) -> Result<Initrd> {
     let config = config(&input, unpacked)?;
     let modules = carried.list.modules.iter().map(|m| m.name.clone());
     let modules = modules.collect();
+    let items = match options.base {
+        BaseKind::Dracut => segment::deploy(program, &carried.list, carried.files, &base.hooks)?,
+        BaseKind::Native => segment::native(program, &carried.list, carried.files)?,
+    };
     let epoch = input.rootfs.source_date_epoch;
-    let deploy = archive(
-        segment::deploy(program, &carried.list, carried.files, &base.hooks)?,
-        epoch,
-    )?;
+    let deploy = archive(items, epoch)?;
     let configuration = archive(segment::configuration(&config)?, epoch)?;
     let unpacked_bytes =
         base.unpacked_bytes + base::unpacked(&deploy[..])? + base::unpacked(&configuration[..])?;
     let method = compression::choose(store, &tree, &input.rootfs.kernel, &base)?;
-    let segments = vec![
-        named("base", base_object),
-        named("deploy", packed(cx, method, &deploy)?),
-        named("configuration", store.put(&configuration)?),
-    ];
+    segments.push(named("deploy", packed(cx, method, &deploy)?));
+    segments.push(named("configuration", store.put(&configuration)?));
     Ok(Initrd {
         format: Initrd::FORMAT,
         by: format!("initrd-inject {}", env!("CARGO_PKG_VERSION")),
@@ -142,6 +160,16 @@ fn inject(cx: &mut Context, _: &Nothing, input: Input) -> Result<Initrd> {
         modules,
         deploy_id: config.deploy_id(),
     })
+}
+
+/// The system's own initramfs, and what the segments behind it must know of it.
+fn dracut_base(cx: &Context, input: &Input) -> Result<(Vec<Segment>, Base)> {
+    let object = base_initramfs(input)?;
+    let facts = json!({"version": VERSION, "initramfs": object});
+    let base = cx.cached("base", &facts, || {
+        base::read(BufReader::new(cx.store().open_object(&object)?))
+    })?;
+    Ok((vec![named("base", object)], base))
 }
 
 /// The segment, compressed; the one of an earlier image where it had the same.
@@ -165,7 +193,7 @@ fn named(name: &str, object: Object) -> Segment {
 fn base_initramfs(input: &Input) -> Result<Object> {
     input.rootfs.initramfs.ok_or_else(|| {
         Error::refused("the root tree brings no initramfs, and there is nothing to append to")
-            .advice("add the dracut package to the description: <package name=\"dracut\"/>")
+            .advice("add the dracut package to the description, <package name=\"dracut\"/>, or use --base native")
     })
 }
 

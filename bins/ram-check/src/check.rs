@@ -115,6 +115,7 @@ struct DiskInput {
 struct InitrdInput {
     image: Object,
     unpacked_bytes: u64,
+    segments: Vec<manifest::Segment>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -231,6 +232,7 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
         kernel_bytes: model::kernel_bytes(&header, kernel.size),
         initrd_packed: initrd.image.size,
         initrd_unpacked: initrd.unpacked_bytes,
+        initramfs_is_system: initrd.segments.iter().any(|s| s.name == "base"),
         // The kernel's own rule: init/do_mounts.c, init_rootfs().
         initramfs_is_tmpfs: !words.any(|word| word.starts_with("root=")),
     })
@@ -307,6 +309,7 @@ mod tests {
             kernel_bytes: 40 * MIB,
             initrd_packed: 30 * MIB,
             initrd_unpacked: 90 * MIB,
+            initramfs_is_system: true,
             initramfs_is_tmpfs: true,
         }
     }

@@ -34,6 +34,8 @@ pub struct Facts {
     pub initrd_packed: u64,
     /// All segments unpacked.
     pub initrd_unpacked: u64,
+    /// Whether a whole system runs in the initramfs, or ram-deploy alone.
+    pub initramfs_is_system: bool,
     /// Whether the kernel unpacks into a tmpfs, which takes half of RAM at most.
     pub initramfs_is_tmpfs: bool,
 }
@@ -56,6 +58,8 @@ const GROWS_WITH_RAM_KIB: u64 = 19;
 /// Processes, modules and kernel objects of an initramfs with systemd and udev, beside its files. Debian 12 in
 /// QEMU: 27 MiB with the cloud kernel, 33 MiB with the full one, up to 12 MiB more from boot to boot.
 const INITRAMFS_SYSTEM_KIB: u64 = 40 * MIB_IN_KIB;
+/// The same of an initramfs in which ram-deploy alone runs: the modules it loads, and its own pages.
+const INITRAMFS_ALONE_KIB: u64 = 16 * MIB_IN_KIB;
 /// The kernel's watermarks, which `MemAvailable` does not offer. Linux 6.1 with transparent huge pages,
 /// which it only uses from 512 MiB of RAM on: 66 MiB at 1 GiB, 73 MiB at 3 GiB. So a machine just below that
 /// may hold what one just above does not; the model states a size from which on every machine does.
@@ -129,7 +133,10 @@ fn common(facts: &Facts) -> Vec<Term> {
         ),
         term(
             "processes of the initramfs",
-            INITRAMFS_SYSTEM_KIB,
+            match facts.initramfs_is_system {
+                true => INITRAMFS_SYSTEM_KIB,
+                false => INITRAMFS_ALONE_KIB,
+            },
             &[Deploy],
         ),
         term(
@@ -230,6 +237,7 @@ mod tests {
             kernel_bytes: 40 * MIB,
             initrd_packed: 38 * MIB,
             initrd_unpacked: 108 * MIB,
+            initramfs_is_system: true,
             initramfs_is_tmpfs: true,
         }
     }

@@ -45,6 +45,11 @@ impl Cmdline {
         Some(found.1.as_deref().unwrap_or(""))
     }
 
+    /// Where the last word with that name stands, counted from 0.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().rposition(|(n, _)| same_name(n, name))
+    }
+
     /// Whether `name` is switched on, or off by `=0`, `=no`, `=n`, `=off` or `=false`; `None` where it
     /// is not there.
     pub fn choice(&self, name: &str) -> Option<bool> {

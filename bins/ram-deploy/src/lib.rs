@@ -7,6 +7,7 @@
 //! /etc/ramforge/modules.json          /ramforge/frames.000   distinct frames, back to back, in the
 //! /usr/lib/ramforge/modules/*.ko      /ramforge/frames.001   order of first use in the map
 //! /usr/bin/ram-deploy + unit + hooks  …                      each shorter than 4 GiB
+//! or, without dracut, /init
 //! ```
 //!
 //! The initramfs is trusted, the medium is not: the map counts when its digest is the one in
@@ -21,6 +22,7 @@ pub mod deploy;
 pub mod devices;
 pub mod ext4;
 pub mod grow;
+pub mod init;
 pub mod medium;
 pub mod modules;
 pub mod pages;
@@ -32,6 +34,7 @@ pub mod ramdisk;
 pub mod run;
 pub mod segment;
 mod stop;
+mod switch_root;
 pub mod target;
 
 pub use stop::{Result, Stop};

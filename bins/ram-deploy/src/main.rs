@@ -1,7 +1,9 @@
-//! Runs in an initramfs, before the root is mounted. Two modes:
+//! Runs in an initramfs, before the root is mounted. Three modes:
 //!
 //! * `ram-deploy deploy`: finds the medium, verifies it and writes its image into RAM. A failure is
 //!   said on every console, and the program does not end then: the boot stops.
+//! * as process 1, `/init`: does the same, then mounts the root and hands over to its init; see
+//!   [`ram_deploy::init`].
 //! * `ram-deploy grow`: grows the root of the disk that the image was written to by hand. A failure is
 //!   said, and the boot goes on.
 //!
@@ -14,6 +16,10 @@ use ram_deploy::console::Console;
 use ram_deploy::{Stop, policy, run};
 
 fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        speak_of_faults();
+        ram_deploy::init::main();
+    }
     match std::env::args().nth(1).as_deref() {
         Some("deploy") => deploy(),
         Some("grow") => grow(),
@@ -24,19 +30,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn deploy() -> ExitCode {
-    // A panic aborts; no console may stay silent about it.
+/// A panic aborts; no console may stay silent about it.
+fn speak_of_faults() {
     std::panic::set_hook(Box::new(|info| {
         let cmdline = Cmdline::of_kernel().unwrap_or_default();
         policy::stop(&fault(info), &cmdline, &Console::open(false));
     }));
+}
+
+fn deploy() -> ExitCode {
+    speak_of_faults();
     let cmdline = match Cmdline::of_kernel() {
         Ok(cmdline) => cmdline,
         Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
     };
     let console = Console::open(cmdline.switch("rd.kiwi.debug"));
     match run::deploy(&cmdline, &console) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(stop) => policy::stop(&stop, &cmdline, &console),
     }
 }

@@ -23,17 +23,17 @@ use crate::target::Disk;
 /// Says that the deployment is done; the hooks look for it.
 pub const DONE_FILE: &str = "/run/ramforge/deployed";
 
-/// Deploys the image of the medium into the RAM disk.
+/// Deploys the image of the medium into the RAM disk, once. Gives the root's partition.
 ///
 /// # Errors
 /// A sentence; the caller must then stop the boot.
-pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
-    if fs::exists(DONE_FILE).unwrap_or(false) {
-        return Ok(());
-    }
+pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<Device> {
     let config: Config = config::read(config::DEPLOY_FILE)?;
     config.check()?;
     let disk = RamDisk::resolve(&config, cmdline)?;
+    if fs::exists(DONE_FILE).unwrap_or(false) {
+        return Ok(grow::partition(&disk.device(), &config.root_uuid)?.0);
+    }
     check_ram(&config)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
@@ -108,7 +108,7 @@ fn release(medium: Medium, console: &Console) {
 }
 
 /// Makes the kernel and udev see the partitions, grows the root, marks the deployment as done.
-fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) -> Result<()> {
+fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) -> Result<Device> {
     // The rules must outlive switch_root: the system's own udev knows no RAM disks.
     write_run("udev/rules.d/59-ramforge.rules", segment::UDEV_RULES)?;
     let resize = cmdline.choice("rd.ramforge.resize");
@@ -129,7 +129,8 @@ fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) 
         .filter(of_disk)
         .for_each(Device::announce);
     console.log(&format!("root is /dev/{}", root.name));
-    write_run("ramforge/deployed", "")
+    write_run("ramforge/deployed", "")?;
+    Ok(root)
 }
 
 fn write_run(name: &str, text: &str) -> Result<()> {

@@ -79,6 +79,24 @@ pub fn deploy(
     Ok(with_parents(items))
 }
 
+/// An initramfs of its own, without dracut: `program` is its `/init`. The rest as for [`deploy`].
+pub fn native(
+    program: Vec<u8>,
+    list: &ModuleList,
+    modules: Vec<(String, Vec<u8>)>,
+) -> manifest::Result<Items> {
+    let mut items: Items = ["dev", "proc", "run", "sys", "sysroot"]
+        .map(|name| (name.to_owned(), Item::Dir))
+        .into();
+    let text = manifest::to_canonical(list)?;
+    items.insert(config::MODULES_FILE.into(), Item::File(text.into()));
+    for (path, bytes) in modules {
+        items.insert(path, Item::File(bytes));
+    }
+    items.insert("init".into(), Item::Program(program));
+    Ok(with_parents(items))
+}
+
 /// The segment that says what is to be deployed: the part that differs from image to image.
 pub fn configuration(config: &Config) -> manifest::Result<Items> {
     let text = manifest::to_canonical(config)?;
@@ -198,6 +216,19 @@ mod tests {
             "-rw-r--r-- usr/lib/ramforge/modules/brd.ko",
         ];
         assert_eq!(listed(&segment()), expected);
+    }
+
+    #[test]
+    fn an_initramfs_of_its_own_has_an_init() {
+        let modules = vec![(module_path("brd"), b"module".to_vec())];
+        let items = native(b"program".to_vec(), &ModuleList::default(), modules).unwrap();
+        let expected = [
+            "-rw-r--r-- etc/ramforge/modules.json",
+            "-rwxr-xr-x init",
+            "-rw-r--r-- usr/lib/ramforge/modules/brd.ko",
+        ];
+        assert_eq!(listed(&archive(&items, 7).unwrap()), expected);
+        assert!(items.contains_key("sysroot"));
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! `ram-deploy` as `/init`: the whole initramfs, without dracut, udev, systemd or a shell.
+//!
+//! The kernel starts it as process 1 with nothing mounted. It mounts what a deployment needs, deploys, mounts the
+//! root and hands over to the system's own init. Kernel modules are loaded by the ids of the devices that are there.
+//!
+//! *Not done:* file system checks (a root that was just written into RAM needs none), roots of other kinds than
+//! ext4, `rd.break` and the other words of dracut.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::mount::MountFlags;
+
+use crate::cmdline::Cmdline;
+use crate::console::Console;
+use crate::devices::Device;
+use crate::policy;
+use crate::run;
+use crate::stop::{Result, Stop};
+use crate::switch_root::switch_root;
+
+/// Where the root is mounted until it becomes the root.
+const SYSROOT: &str = "/sysroot";
+
+/// What is mounted first: file system, place, flags, options.
+const MOUNTS: [(&str, &str, MountFlags, &str); 4] = [
+    ("devtmpfs", "/dev", MountFlags::NOSUID, "mode=755"),
+    ("proc", "/proc", SAFE, ""),
+    ("sysfs", "/sys", SAFE, ""),
+    ("tmpfs", "/run", TMP, "mode=755"),
+];
+const SAFE: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+const TMP: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+
+/// Brings the system up. Process 1 must not end, so a failure ends in [`policy::stop`].
+pub fn main() -> ! {
+    if let Err(stop) = mount_all() {
+        policy::stop(&stop, &Cmdline::default(), &Console::open(false));
+    }
+    let cmdline = match Cmdline::of_kernel() {
+        Ok(cmdline) => cmdline,
+        Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
+    };
+    let console = Console::open(cmdline.switch("rd.kiwi.debug"));
+    let stop = match bring_up(&cmdline, &console) {
+        Ok(never) => match never {},
+        Err(stop) => stop,
+    };
+    policy::stop(&stop, &cmdline, &console)
+}
+
+fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<std::convert::Infallible> {
+    let root = run::deploy(cmdline, console)?;
+    mount_root(&root, cmdline)?;
+    console.log("handing over to the system's init");
+    switch_root(Path::new(SYSROOT), cmdline.value("init"))
+}
+
+fn mount_all() -> Result<()> {
+    for (kind, place, flags, options) in MOUNTS {
+        let mounted = mount(kind, kind, Path::new(place), flags, options);
+        mounted.map_err(|e| {
+            Stop::new(
+                format!("{kind} cannot be mounted at {place}: {e}"),
+                "build the kernel with it: CONFIG_DEVTMPFS, CONFIG_PROC_FS, CONFIG_SYSFS, CONFIG_TMPFS",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn mount(
+    source: &str,
+    kind: &str,
+    place: &Path,
+    flags: MountFlags,
+    options: &str,
+) -> io::Result<()> {
+    fs::create_dir_all(place)?;
+    let options = std::ffi::CString::new(options)?;
+    match rustix::mount::mount(source, place, kind, flags, Some(options.as_c_str())) {
+        // The kernel has mounted devtmpfs itself.
+        Err(rustix::io::Errno::BUSY) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+/// Mounts the root as the command line says: read-only unless `rw` is there; the system's fstab decides later.
+fn mount_root(root: &Device, cmdline: &Cmdline) -> Result<()> {
+    let flags = match read_only(cmdline) {
+        true => MountFlags::RDONLY,
+        false => MountFlags::empty(),
+    };
+    let options = cmdline.value("rootflags").unwrap_or_default();
+    let mounted = root.node().and_then(|node| {
+        let node = node.display().to_string();
+        mount(&node, "ext4", Path::new(SYSROOT), flags, options)
+    });
+    mounted.map_err(|e| {
+        Stop::new(
+            format!("the root /dev/{} cannot be mounted: {e}", root.name),
+            "look at the kernel's log and at rootflags= on the command line",
+        )
+    })
+}
+
+/// The last of `ro` and `rw` counts; without them the root is read-only.
+fn read_only(cmdline: &Cmdline) -> bool {
+    match (cmdline.position("ro"), cmdline.position("rw")) {
+        (_, None) => true,
+        (ro, rw) => ro > rw,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_decides_whether_the_root_is_writable() {
+        let ro = |line: &str| read_only(&Cmdline::parse(line));
+        assert!(ro("") && ro("ro") && ro("rw ro"));
+        assert!(!ro("rw") && !ro("ro rw"));
+    }
+}
