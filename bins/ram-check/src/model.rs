@@ -302,6 +302,7 @@ mod tests {
             kernel_bytes: 0,
             initrd_packed: 0,
             initrd_unpacked: 0,
+            initramfs_is_system: false,
             initramfs_is_tmpfs: false,
         };
         let need = &needs(&empty)[0];
