@@ -141,6 +141,12 @@ codes! {
         "The boot loader passes root=UUID=… of the file system that was made. A second root= would win or lose by its position.";
     DUPLICATE_ID = 231, "Two users have the same id.",
         "useradd refuses the second. Give each its own, or leave id out.";
+    BAD_ACCOUNT = 232, "An account's field cannot stand in /etc/passwd.",
+        "Names are 1 to 32 letters, digits, _, -, . and do not begin with -. Home and shell are absolute paths. No field holds a colon or a control character: it would begin another field.";
+    BAD_PACKAGE = 233, "A package cannot have this name.",
+        "A name is what the package manager is called with: it is not empty, holds no blanks or control characters, and does not begin with -, which would be an option.";
+    MACHINE = 234, "The architecture is not supported.",
+        "This release makes disks and media for x86_64. Conditions (arch=) may name any machine; what they select is taken or left out as in KIWI.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";
