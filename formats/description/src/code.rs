@@ -80,6 +80,8 @@ codes! {
         "Elements of other namespaces belong inside <extension>.";
     FOREIGN_ATTRIBUTE = 111, "An attribute of a foreign namespace.",
         "Only the xsi: attributes of <image> are known.";
+    MISFIT = 112, "The attribute or element does not go with the value beside it.",
+        "Some attributes are for certain image types, boot loaders or kinds of packages only. Take it out, or change the value that decides.";
 
     UNKNOWN_PROFILE = 201, "A profile of this name is not declared.",
         "Profiles are declared by <profile name=…> below <profiles>. A condition on an undeclared profile would never hold.";
