@@ -386,6 +386,23 @@ fn what_is_missing_is_told_with_its_place() {
 }
 
 #[test]
+fn what_is_carried_stands_in_the_plan() {
+    let kind = TYPE.replace("timeout=\"1\"", "timeout=\"1\" timeout_style=\"hidden\"");
+    let more =
+        "<preferences><showlicense>one</showlicense><showlicense>two</showlicense></preferences>";
+    let plan = Bench::new(&document(&kind, more)).run(&[]).plan();
+    assert_eq!(
+        plan["carried"],
+        json!({"bootloader/timeout_style": "hidden", "preferences/showlicense": "one\ntwo"})
+    );
+    assert_eq!(
+        plan["origins"]["/carried/preferences~1showlicense"]["line"],
+        7
+    );
+    assert_eq!(plan["format"], 2);
+}
+
+#[test]
 fn keys_of_the_command_line_may_lie_anywhere() {
     let outside = tempfile::tempdir().unwrap();
     let key = outside.path().join("mine.asc");

@@ -4,6 +4,7 @@
 //! files) is handed back as [`Wants`], each with its place.
 
 mod account;
+mod carried;
 mod command_line;
 mod image_type;
 mod oem;
@@ -106,7 +107,9 @@ pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Dra
         .filter(|p| r.conditions.hold(p))
         .collect();
     preferences::fill(&mut plan, &sections, image, &mut r, report);
-    if let Some((chosen, asked)) = select::image_type(&sections, choice, image, report) {
+    let chosen = select::image_type(&sections, choice, image, report);
+    carried::fill(&mut plan, image, &sections, chosen.map(|c| c.0), &mut r);
+    if let Some((chosen, asked)) = chosen {
         if let Some(span) = asked {
             let option = format!(
                 "--type {}",
@@ -228,6 +231,7 @@ fn empty_plan(image: &Node, choice: &Choice) -> Plan {
         scripts: Scripts::default(),
         source_date_epoch: choice.source_date_epoch,
         overrides: Vec::new(),
+        carried: BTreeMap::new(),
         origins: BTreeMap::new(),
     }
 }

@@ -16,7 +16,7 @@ pub fn json_schema() -> String {
     for element in elements() {
         definitions.insert(key(element), definition(element));
     }
-    let root = find("", "image").map(|image| reference(image));
+    let root = find("", "image").map(reference);
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A KIWI image description",
