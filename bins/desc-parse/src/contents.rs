@@ -1,8 +1,9 @@
 //! What a description holds besides its document: keys, overlay, archives, files, scripts.
 
+use std::fs::File;
 use std::io::Read;
 
-use description::{Draft, FileError, Report, Span, code, error, error_nowhere};
+use description::{Draft, FileError, Report, Source, Span, code, error, error_nowhere};
 use manifest::{Object, SigningKey};
 use stage::{Context, Result};
 use store::tree::{Kind, Tree};
@@ -59,16 +60,21 @@ pub fn gather(
 
 /// A finding about a file that the description names.
 fn unusable(wrong: &FileError, thing: &str, name: &str, span: Span, report: &mut Report) {
+    let of_option = report.sources.get(span).is_some_and(Source::is_option);
+    let expected = match of_option {
+        true => "expected a file, by its path from here",
+        false => "expected a file of the description",
+    };
     let (code, fact, label) = match wrong {
         FileError::Missing => (
             code::MISSING_FILE,
             format!("the {thing} {name} is not there"),
-            "expected a file of the description".to_owned(),
+            expected.to_owned(),
         ),
         FileError::Outside => (
             code::OUTSIDE,
             format!("the {thing} {name} leads outside the description"),
-            "expected a file of the description".to_owned(),
+            expected.to_owned(),
         ),
         FileError::TooLarge(limit) => (
             code::LIMIT,
@@ -84,11 +90,21 @@ fn unusable(wrong: &FileError, thing: &str, name: &str, span: Span, report: &mut
     report.add(error(code, span, fact, label));
 }
 
-fn small(directory: &Directory, name: &str) -> std::result::Result<Vec<u8>, FileError> {
+/// A file that the command line names.
+fn open_given(path: &str) -> std::result::Result<File, FileError> {
+    let other = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => FileError::Missing,
+        _ => FileError::Other(e.to_string()),
+    };
+    if !std::fs::metadata(path).map_err(other)?.is_file() {
+        return Err(FileError::Other("it is not a regular file".to_owned()));
+    }
+    File::open(path).map_err(other)
+}
+
+fn small(file: File) -> std::result::Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    directory
-        .open(name)?
-        .take(MAX_SMALL + 1)
+    file.take(MAX_SMALL + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| FileError::Other(e.to_string()))?;
     if bytes.len() as u64 > MAX_SMALL {
@@ -99,11 +115,19 @@ fn small(directory: &Directory, name: &str) -> std::result::Result<Vec<u8>, File
 
 fn keys(cx: &Context, directory: &Directory, draft: &mut Draft, report: &mut Report) -> Result<()> {
     for key in &draft.wants.keys {
-        match small(directory, &key.path) {
+        let bytes = match key.from_option {
+            true => open_given(&key.path).and_then(small),
+            false => directory.open(&key.path).and_then(small),
+        };
+        match bytes {
             Ok(bytes) => {
                 let object = cx.store().put(&bytes)?;
                 if let Some(repository) = draft.plan.repositories.get_mut(key.repository) {
-                    repository.keys.push(SigningKey { object });
+                    let key = SigningKey { object };
+                    // The same key by two ways counts once.
+                    if !repository.keys.contains(&key) {
+                        repository.keys.push(key);
+                    }
                 }
             }
             Err(wrong) => unusable(&wrong, "signing key", &key.path, key.span, report),
@@ -217,7 +241,7 @@ fn script(
     if std::fs::symlink_metadata(directory.path(name)).is_err() {
         return Ok(None);
     }
-    match small(directory, name) {
+    match directory.open(name).and_then(small) {
         Ok(bytes) => Ok(Some(cx.store().put(&bytes)?)),
         Err(wrong) => {
             let fact = format!("{name}: {}", description::file_error_words(&wrong));

@@ -26,6 +26,9 @@ pub fn find(given: &Path, report: &mut Report) -> Option<(Directory, String)> {
         let parent = given.parent().filter(|p| !p.as_os_str().is_empty());
         (parent.unwrap_or(Path::new(".")), name)
     };
+    report
+        .sources
+        .set_base(shown_base(given, meta.is_dir(), &name));
     match dir.canonicalize() {
         Ok(root) => Some((Directory { root }, name)),
         Err(e) => {
@@ -33,6 +36,15 @@ pub fn find(given: &Path, report: &mut Report) -> Option<(Directory, String)> {
             report.add(error_nowhere(code::NO_DESCRIPTION, fact));
             None
         }
+    }
+}
+
+/// What stands before the names of files in messages, so that an editor finds them from where the user is.
+fn shown_base(given: &Path, is_directory: bool, name: &str) -> String {
+    let given = given.to_string_lossy();
+    match given.strip_suffix(name).filter(|_| !is_directory) {
+        Some(before) => before.to_owned(),
+        None => format!("{}/", given.trim_end_matches('/')),
     }
 }
 

@@ -25,12 +25,17 @@ pub fn mend(cx: &Context, options: &Options, report: &Report) -> Result<bool> {
             .canonicalize()
             .at(&directory.path(name))?;
         if directory.read(name).ok().as_deref() != Some(change.old.as_bytes()) {
-            return Err(Error::failed(format!("{name} changed while it was read"))
-                .advice("run desc-parse --fix again"));
+            return Err(
+                Error::failed(format!("{} changed while it was read", change.shown))
+                    .advice("run desc-parse --fix again"),
+            );
         }
         replace(&path, &change.new)?;
         let plural = if change.fixes == 1 { "" } else { "es" };
-        cx.say(&format!("{name}: {} fix{plural} made", change.fixes));
+        cx.say(&format!(
+            "{}: {} fix{plural} made",
+            change.shown, change.fixes
+        ));
     }
     Ok(!changes.is_empty())
 }

@@ -27,6 +27,9 @@ pub struct Options {
     /// Add a repository, written as for --set-repo (repeatable)
     #[arg(long, value_name = "URI[,…]")]
     pub add_repo: Vec<String>,
+    /// Trust this OpenPGP key for every repository but obsrepositories:/ (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub signing_key: Vec<String>,
     /// Forget the description's own repositories
     #[arg(long)]
     pub ignore_repos: bool,
@@ -68,7 +71,7 @@ pub struct Options {
 pub enum Format {
     /// With the line itself, for people
     Human,
-    /// One JSON object a line, for programs
+    /// One JSON object a line, for programs; a line that does not begin with { is for people
     Json,
 }
 
@@ -82,6 +85,7 @@ impl Options {
             machine_was_given: self.target_arch.is_some(),
             set_repo: self.set_repo.clone(),
             add_repo: self.add_repo.clone(),
+            signing_keys: self.signing_key.clone(),
             ignore_repos: self.ignore_repos,
             ignore_repos_used_for_build: self.ignore_repos_used_for_build,
             add_package: self.add_package.clone(),

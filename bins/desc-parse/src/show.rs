@@ -65,9 +65,12 @@ fn to_json(report: &Report, diagnostic: &Diagnostic) -> Value {
 
 fn range(report: &Report, span: Span) -> Option<Value> {
     let source = report.sources.get(span)?;
+    if source.is_option() {
+        return Some(json!({"option": source.text}));
+    }
     let (start, end) = (source.position(span.start), source.position(span.end));
     Some(json!({
-        "file": source.name,
+        "file": source.shown,
         "byte_start": span.start, "byte_end": span.end,
         "line_start": start.line, "column_start": start.column,
         "line_end": end.line, "column_end": end.column,

@@ -227,7 +227,7 @@ fn overrides_say_what_they_replaced() {
             "--set-type-attr",
             "volid=MINE",
             "--target-arch",
-            "aarch64",
+            "amd64",
         ])
         .plan();
     assert_eq!(
@@ -251,7 +251,7 @@ fn overrides_say_what_they_replaced() {
     assert_eq!(of("--set-type-attr")["place"], "/type/volid");
     assert_eq!(
         (of("--target-arch")["place"].clone(), plan["arch"].clone()),
-        (json!("/arch"), json!("aarch64"))
+        (json!("/arch"), json!("x86_64"))
     );
 }
 
@@ -278,10 +278,12 @@ fn profiles_and_machines_choose() {
         names(&["--profile", "a", "--target-arch", "x86_64"]),
         ["in-a", "in-b"]
     );
-    assert_eq!(
-        names(&["--profile", "b", "--target-arch", "aarch64"]),
-        ["in-b", "arm"]
-    );
+    let told = bench.run(&["--profile", "b", "--target-arch", "aarch64"]);
+    told.says(&[
+        "R0234",
+        "machine aarch64 is not supported",
+        "--target-arch x86_64",
+    ]);
     let plan = bench.run(&["--profile", "a"]).plan();
     assert_eq!(plan["profiles"], json!([{"name": "a"}, {"name": "b"}]));
     assert_eq!(plan["packages"]["delete"], json!([{"name": "gone"}]));
@@ -380,6 +382,48 @@ fn what_is_missing_is_told_with_its_place() {
         "config.xml:8:53",
         "<archive name=\"base.tar\"/>",
         "3 errors",
+    ]);
+}
+
+#[test]
+fn what_is_carried_stands_in_the_plan() {
+    let kind = TYPE.replace("timeout=\"1\"", "timeout=\"1\" timeout_style=\"hidden\"");
+    let more =
+        "<preferences><showlicense>one</showlicense><showlicense>two</showlicense></preferences>";
+    let plan = Bench::new(&document(&kind, more)).run(&[]).plan();
+    assert_eq!(
+        plan["carried"],
+        json!({"bootloader/timeout_style": "hidden", "preferences/showlicense": "one\ntwo"})
+    );
+    assert_eq!(
+        plan["origins"]["/carried/preferences~1showlicense"]["line"],
+        7
+    );
+    assert_eq!(plan["format"], 2);
+}
+
+#[test]
+fn keys_of_the_command_line_may_lie_anywhere() {
+    let outside = tempfile::tempdir().unwrap();
+    let key = outside.path().join("mine.asc");
+    std::fs::write(&key, "a key").unwrap();
+    let other = outside.path().join("other.asc");
+    std::fs::write(&other, "another key").unwrap();
+    let bench = Bench::new(&document(TYPE, ""));
+    let (first, second) = (key.display(), other.display());
+    let added = format!("dir:///srv/b,apt-deb,b,,,,{{file://{first};{second}}}");
+    let plan = bench
+        .run(&["--add-repo", &added, "--signing-key", key.to_str().unwrap()])
+        .plan();
+    let keys = |n: usize| plan["repositories"][n]["keys"].as_array().unwrap().len();
+    // The host's own sources have keys of their own; a key that is named twice is one.
+    assert_eq!((keys(0), keys(1)), (0, 2));
+    assert_eq!(plan["overrides"][1]["option"], "--signing-key mine.asc");
+    assert_eq!(plan["overrides"][1]["place"], "/repositories/1/keys");
+    let told = bench.run(&["--add-repo", "dir:///srv/b,,,,,,{none.asc}"]);
+    told.says(&[
+        "the signing key none.asc is not there",
+        "expected a file, by its path from here",
     ]);
 }
 
@@ -516,7 +560,10 @@ fn findings_can_be_read_by_programs() {
     let finding: Value = serde_json::from_str(told.stderr.lines().next().unwrap()).unwrap();
     assert_eq!(finding["code"], "R0108");
     assert_eq!(finding["severity"], "error");
-    assert_eq!(finding["place"]["file"], "config.xml");
+    assert_eq!(
+        finding["place"]["file"],
+        bench.path("config.xml").to_str().unwrap()
+    );
     assert_eq!(finding["place"]["line_start"], 7);
     assert_eq!(
         (

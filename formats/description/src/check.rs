@@ -2,6 +2,7 @@
 
 use crate::code;
 use crate::diagnostic::{Report, error, is_slip, nearest, quoted};
+use crate::fits;
 use crate::node::{Attribute, Node};
 use crate::source::Span;
 use crate::table::{Attr, Content, Element, Kind, Often, Use, Version, below, elements, find};
@@ -25,11 +26,15 @@ fn check_inside(node: &mut Node, version: Version, report: &mut Report) {
         return;
     };
     check_attributes(node, row, version, report);
+    fits::check_attributes(node, row, report);
     check_text(node, row, version, report);
     if row.content == Content::Foreign {
         return;
     }
     check_children(node, row, report);
+    for child in node.children.iter().filter(|c| c.namespace.is_none()) {
+        fits::check_around(child, node, report);
+    }
     for child in &mut node.children {
         if report.is_full() {
             return;

@@ -17,6 +17,8 @@ pub struct Choice {
     pub set_repo: Option<String>,
     /// `--add-repo`, in order.
     pub add_repo: Vec<String>,
+    /// `--signing-key`, in order: files, anywhere.
+    pub signing_keys: Vec<String>,
     /// `--ignore-repos`: the description's own repositories do not count.
     pub ignore_repos: bool,
     /// `--ignore-repos-used-for-build`: of them only those with `imageonly` do.

@@ -80,6 +80,8 @@ codes! {
         "Elements of other namespaces belong inside <extension>.";
     FOREIGN_ATTRIBUTE = 111, "An attribute of a foreign namespace.",
         "Only the xsi: attributes of <image> are known.";
+    MISFIT = 112, "The attribute or element does not go with the value beside it.",
+        "Some attributes are for certain image types, boot loaders or kinds of packages only. Take it out, or change the value that decides.";
 
     UNKNOWN_PROFILE = 201, "A profile of this name is not declared.",
         "Profiles are declared by <profile name=…> below <profiles>. A condition on an undeclared profile would never hold.";
@@ -141,6 +143,12 @@ codes! {
         "The boot loader passes root=UUID=… of the file system that was made. A second root= would win or lose by its position.";
     DUPLICATE_ID = 231, "Two users have the same id.",
         "useradd refuses the second. Give each its own, or leave id out.";
+    BAD_ACCOUNT = 232, "An account's field cannot stand in /etc/passwd.",
+        "Names are 1 to 32 letters, digits, _, -, . and do not begin with -. Home and shell are absolute paths. No field holds a colon or a control character: it would begin another field.";
+    BAD_PACKAGE = 233, "A package cannot have this name.",
+        "A name is what the package manager is called with: it is not empty, holds no blanks or control characters, and does not begin with -, which would be an option.";
+    MACHINE = 234, "The architecture is not supported.",
+        "This release makes disks and media for x86_64. Conditions (arch=) may name any machine; what they select is taken or left out as in KIWI.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";

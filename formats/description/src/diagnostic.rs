@@ -140,9 +140,13 @@ impl Report {
         }
         let place = |d: &Diagnostic| d.place.as_ref().map(|p| p.0);
         let follows = |d: &Diagnostic| {
-            matches!(d.code, code::BAD_VALUE | code::OLD_NAME)
-                && d.place.is_some()
-                && place(d) == place(&diagnostic)
+            let settles = match d.code {
+                code::BAD_VALUE | code::OLD_NAME => true,
+                // That it would be ignored is no news where it may not stand at all.
+                code::MISFIT | code::CONTRADICTION => diagnostic.code == code::IGNORED,
+                _ => false,
+            };
+            settles && d.place.is_some() && place(d) == place(&diagnostic)
         };
         if self.found.iter().any(|d| *d == diagnostic || follows(d)) {
             return;

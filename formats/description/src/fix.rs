@@ -9,6 +9,8 @@ use crate::source::Span;
 pub struct Mended {
     /// Name of the source.
     pub name: String,
+    /// Its name for people.
+    pub shown: String,
     /// The text that was judged.
     pub old: String,
     /// The text with the fixes.
@@ -54,6 +56,7 @@ pub fn mended(report: &Report) -> Vec<Mended> {
         parse(&source.name, new.as_bytes(), &mut Report::default())?;
         Some(Mended {
             name: source.name.clone(),
+            shown: source.shown.clone(),
             old: source.text.clone(),
             new,
             fixes,
@@ -67,7 +70,7 @@ fn fits(fix: &Fix, taken: &[(Span, String)], report: &Report) -> bool {
     fix.edits.iter().all(|(span, _)| {
         let inside = report.sources.get(*span).is_some_and(|source| {
             let range = span.start as usize..span.end as usize;
-            !source.name.starts_with('(') && source.text.get(range).is_some()
+            !source.is_option() && source.text.get(range).is_some()
         });
         let apart = |other: &Span| {
             other.source != span.source || other.end <= span.start || span.end <= other.start

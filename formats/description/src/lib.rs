@@ -18,6 +18,7 @@ pub mod code;
 mod diagnostic;
 mod document;
 mod files;
+mod fits;
 mod fix;
 mod kernel_line;
 mod malformed;

@@ -7,6 +7,10 @@ use crate::source::{Source, Span};
 
 /// Longest line in bytes that is shown; of a longer one only the position is told.
 const LONGEST_LINE: usize = 4000;
+/// Columns of an excerpt in a file or a pipe; what is longer is cut around the mark.
+const PLAIN_WIDTH: usize = 180;
+/// Most characters that are marked.
+const LONGEST_MARK: usize = 100;
 /// Most bytes between two places that are shown in one excerpt.
 const LONGEST_EXCERPT: usize = 1 << 16;
 
@@ -37,8 +41,7 @@ impl Report {
         let renderer = if colour {
             Renderer::styled()
         } else {
-            // A file or a pipe has no width: the whole line is shown, unless it is absurd.
-            Renderer::plain().term_width(1000)
+            Renderer::plain().term_width(PLAIN_WIDTH)
         };
         renderer.render(&[group])
     }
@@ -68,6 +71,9 @@ impl Report {
         let Some(source) = self.sources.get(first.0) else {
             return Vec::new();
         };
+        if source.is_option() {
+            return option(source, first);
+        }
         let Some(second) = &diagnostic.other else {
             return vec![one(source, first, AnnotationKind::Primary)];
         };
@@ -91,10 +97,17 @@ fn shows(source: &Source, place: &Place) -> bool {
     source.lines_around(place.0.start, place.0.start).2.len() <= LONGEST_LINE
 }
 
+/// An option has no lines: it stands for itself, and below it what was expected.
+fn option<'a>(source: &'a Source, place: &'a Place) -> Vec<Element<'a>> {
+    let origin = Origin::path(source.shown.as_str()).into();
+    let label = (!place.1.is_empty()).then(|| Level::NOTE.message(place.1.as_str()).into());
+    std::iter::once(origin).chain(label).collect()
+}
+
 fn one<'a>(source: &'a Source, place: &'a Place, kind: AnnotationKind) -> Element<'a> {
     if !shows(source, place) {
         let position = source.position(place.0.start);
-        let origin = Origin::path(source.name.as_str());
+        let origin = Origin::path(source.shown.as_str());
         let line = usize::try_from(position.line).unwrap_or(usize::MAX);
         let column = usize::try_from(position.column).unwrap_or(usize::MAX);
         return origin.line(line).char_column(column).into();
@@ -119,7 +132,7 @@ fn both<'a>(source: &'a Source, first: &'a Place, second: &'a Place) -> Element<
 fn excerpt<'a>(source: &'a Source, line: usize, text: &'a str) -> Snippet<'a, Annotation<'a>> {
     Snippet::source(text)
         .line_start(line)
-        .path(source.name.as_str())
+        .path(source.shown.as_str())
 }
 
 fn note<'a>(
@@ -133,11 +146,15 @@ fn note<'a>(
     kind.span(range).label(place.1.as_str())
 }
 
-/// The end of a span, cut at the end of its first line: a long value is shown by its first line.
+/// The end of a span, cut at the end of its first line, or where the mark would be too long to look at.
 fn visible_end(source: &Source, span: Span) -> u32 {
     let (_, from, line) = source.lines_around(span.start, span.start);
-    let end = u32::try_from(from + line.len()).unwrap_or(u32::MAX);
-    span.end.min(end).max(span.start)
+    let behind = &line[(span.start as usize).saturating_sub(from).min(line.len())..];
+    let mark = behind.char_indices().nth(LONGEST_MARK);
+    let end = from + line.len() - behind.len() + mark.map_or(behind.len(), |m| m.0);
+    span.end
+        .min(u32::try_from(end).unwrap_or(u32::MAX))
+        .max(span.start)
 }
 
 /// The range of a span inside an excerpt, on character boundaries.

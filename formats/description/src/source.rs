@@ -5,6 +5,9 @@
 
 use manifest::Origin;
 
+/// The name of options in the plan.
+const COMMAND_LINE: &str = "(command line)";
+
 /// A range of bytes in one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
@@ -19,8 +22,10 @@ pub struct Span {
 /// One text that was read.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Name as people know it: a path relative to the description, or `(command line)`.
+    /// Name in the plan: a path relative to the description, or `(command line)`.
     pub name: String,
+    /// Name for people: the path as they would give it to another program, or the option itself.
+    pub shown: String,
     /// The whole text.
     pub text: String,
     line_starts: Vec<u32>,
@@ -36,7 +41,7 @@ pub struct Position {
 }
 
 impl Source {
-    fn new(name: String, text: String) -> Self {
+    fn new(name: String, shown: String, text: String) -> Self {
         let after_newlines = text
             .bytes()
             .enumerate()
@@ -45,9 +50,15 @@ impl Source {
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
         Self {
             name,
+            shown,
             text,
             line_starts,
         }
+    }
+
+    /// Whether this is an option of the command line and no file.
+    pub fn is_option(&self) -> bool {
+        self.name == COMMAND_LINE
     }
 
     /// The position of a byte; a byte past the end is the end.
@@ -100,13 +111,36 @@ impl Source {
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     list: Vec<Source>,
+    /// What stands before the names of files when they are shown.
+    base: String,
 }
 
 impl Sources {
-    /// Adds a text and returns its index.
+    /// Says where the description lies: `base` stands before the names of the files added from now on,
+    /// when they are shown.
+    pub fn set_base(&mut self, base: impl Into<String>) {
+        self.base = base.into();
+    }
+
+    /// Adds the text of a file and returns its index.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
-        self.list.push(Source::new(name.into(), text.into()));
+        let name = name.into();
+        let shown = format!("{}{name}", self.base);
+        self.list.push(Source::new(name, shown, text.into()));
         self.list.len() as u32 - 1
+    }
+
+    /// Adds an option of the command line, as it was given.
+    pub fn add_option(&mut self, option: impl Into<String>) -> Span {
+        let text = option.into();
+        let end = text.len() as u32;
+        let name = COMMAND_LINE.to_owned();
+        self.list.push(Source::new(name, text.clone(), text));
+        Span {
+            source: self.list.len() as u32 - 1,
+            start: 0,
+            end,
+        }
     }
 
     /// Adds a text and returns the span of all of it.

@@ -60,6 +60,7 @@ fn choice(options: &[String]) -> Choice {
         match pair[0].as_str() {
             "--profile" => choice.profiles.push(value),
             "--type" => choice.image_type = Some(value),
+            "--add-package" => choice.add_package.push(value),
             "--set-repo" => choice.set_repo = Some(value),
             "--add-repo" => choice.add_repo.push(value),
             "--set-type-attr" => choice.type_attributes.push(value),

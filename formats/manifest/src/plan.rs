@@ -64,6 +64,11 @@ pub struct Plan {
     pub source_date_epoch: Option<u64>,
     /// Values that the command line set, with what they replaced.
     pub overrides: Vec<Override>,
+    /// What no stage of this release reads and a custom stage may: `ELEMENT/ATTRIBUTE` or the path of an
+    /// element → text; several texts are joined by line feeds. (Those of `<type>` and `<oemconfig>` stand
+    /// in `type.attributes` and `oem.elements`.)
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<String, String>,
     /// Where each value stands: JSON pointer into this section → place in the description.
     pub origins: BTreeMap<String, Origin>,
 }

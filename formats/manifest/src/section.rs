@@ -42,9 +42,9 @@ macro_rules! sections {
     };
 }
 
-// Format changelog. 1: the first shape of each. rootfs 2: `lock`.
+// Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`.
 sections! {
-    Plan,    "plan",    "desc-parse",      1;
+    Plan,    "plan",    "desc-parse",      2;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;
     Disk,    "disk",    "raw-image",       1;
     Initrd,  "initrd",  "initrd-inject",   1;

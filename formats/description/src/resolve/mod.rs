@@ -3,6 +3,8 @@
 //! Nothing here touches a file: what must be read besides the document (keys, archives, single
 //! files) is handed back as [`Wants`], each with its place.
 
+mod account;
+mod carried;
 mod command_line;
 mod image_type;
 mod oem;
@@ -30,6 +32,9 @@ use crate::document::Document;
 use crate::node::Node;
 use crate::source::Span;
 use select::Conditions;
+
+/// The machine that the stages make images for.
+const MACHINE: &str = "x86_64";
 
 /// What must be read besides the document.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,7 +75,7 @@ impl Resolution<'_> {
 
     /// Registers an option as in force.
     fn apply(&mut self, option: String, replaced: Option<String>, report: &mut Report) -> Span {
-        let span = report.sources.add_whole("(command line)", option.clone());
+        let span = report.sources.add_option(option.clone());
         self.applied.push(Applied {
             option,
             span,
@@ -96,13 +101,15 @@ pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Dra
     let mut plan = empty_plan(image, choice);
     r.origin("/name", image.value_span("name"));
     profiles(&mut plan, &mut r);
-    machine(&mut plan, &mut r, report);
+    machine(&mut plan, image, &mut r, report);
     let sections: Vec<&Node> = image
         .all("preferences")
         .filter(|p| r.conditions.hold(p))
         .collect();
     preferences::fill(&mut plan, &sections, image, &mut r, report);
-    if let Some((chosen, asked)) = select::image_type(&sections, choice, image, report) {
+    let chosen = select::image_type(&sections, choice, image, report);
+    carried::fill(&mut plan, image, &sections, chosen.map(|c| c.0), &mut r);
+    if let Some((chosen, asked)) = chosen {
         if let Some(span) = asked {
             let option = format!(
                 "--type {}",
@@ -156,26 +163,29 @@ fn profiles(plan: &mut Plan, r: &mut Resolution<'_>) {
     }
 }
 
-fn machine(plan: &mut Plan, r: &mut Resolution<'_>, report: &mut Report) {
+fn machine(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report: &mut Report) {
     plan.arch = match r.choice.machine.as_str() {
         "amd64" => "x86_64",
         "arm64" => "aarch64",
         other => other,
     }
     .to_owned();
+    let span = match r.choice.machine_was_given {
+        true => r.apply(format!("--target-arch {}", r.choice.machine), None, report),
+        false => image.span,
+    };
     if r.choice.machine_was_given {
-        let option = format!("--target-arch {}", r.choice.machine);
-        let span = r.apply(option, None, report);
         r.origin("/arch", span);
-        if !crate::table::MACHINES.contains(&r.choice.machine.as_str()) {
-            let fact = format!("{} is no machine", quoted(&r.choice.machine));
-            report.add(error(
-                code::BAD_OPTION,
-                span,
-                fact,
-                "expected x86_64, aarch64, …",
-            ));
-        }
+    }
+    if !crate::table::MACHINES.contains(&r.choice.machine.as_str()) {
+        let fact = format!("{} is no machine", quoted(&r.choice.machine));
+        let label = "expected x86_64, aarch64, …";
+        report.add(error(code::BAD_OPTION, span, fact, label));
+    } else if plan.arch != MACHINE {
+        let fact = format!("machine {} is not supported", plan.arch);
+        let help =
+            "this release makes disks and media for x86_64; choose it with --target-arch x86_64";
+        report.add(error(code::MACHINE, span, fact, "expected x86_64").help(help));
     }
 }
 
@@ -221,6 +231,7 @@ fn empty_plan(image: &Node, choice: &Choice) -> Plan {
         scripts: Scripts::default(),
         source_date_epoch: choice.source_date_epoch,
         overrides: Vec::new(),
+        carried: BTreeMap::new(),
         origins: BTreeMap::new(),
     }
 }

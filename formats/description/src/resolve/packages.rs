@@ -95,12 +95,25 @@ fn add_section(
     let conditions = r.conditions.clone();
     for node in section.all("package").filter(|n| conditions.hold(n)) {
         if let Some(name) = node.value("name") {
-            add(plan, list, name, node.value_span("name"), r);
+            add(plan, list, name, node.value_span("name"), r, report);
         }
     }
 }
 
-fn add(plan: &mut Plan, list: &str, name: &str, span: Span, r: &mut Resolution<'_>) {
+fn add(
+    plan: &mut Plan,
+    list: &str,
+    name: &str,
+    span: Span,
+    r: &mut Resolution<'_>,
+    report: &mut Report,
+) {
+    if !is_package_name(name) {
+        let fact = format!("no package can be called {}", quoted(name));
+        let label = "expected a name without blanks that does not begin with -";
+        report.add(error(code::BAD_PACKAGE, span, fact, label));
+        return;
+    }
     if !r.listed.insert(format!("{list}/{name}")) {
         return;
     }
@@ -110,6 +123,12 @@ fn add(plan: &mut Plan, list: &str, name: &str, span: Span, r: &mut Resolution<'
     });
     let index = packages.len() - 1;
     r.origin(format!("/packages/{list}/{index}"), span);
+}
+
+/// Whether a package manager can be called with it: not as nothing, not as two names, not as an option.
+fn is_package_name(name: &str) -> bool {
+    let odd = |c: char| c.is_whitespace() || c.is_control();
+    !name.is_empty() && !name.starts_with('-') && !name.contains(odd)
 }
 
 fn add_from_options(plan: &mut Plan, r: &mut Resolution<'_>, report: &mut Report) {
@@ -126,7 +145,7 @@ fn add_from_options(plan: &mut Plan, r: &mut Resolution<'_>, report: &mut Report
     for (option, list, names) in options {
         for name in names {
             let span = r.apply(format!("{option} {name}"), None, report);
-            add(plan, list, name, span, r);
+            add(plan, list, name.trim(), span, r, report);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::code;
 use crate::diagnostic::{Diagnostic, Report, error, nearest, quoted};
 use crate::files::{FileError, relative};
 use crate::node::{Attribute, Node, boolean};
-use crate::source::Span;
+use crate::source::{Source, Span};
 use crate::table::find;
 
 /// A signing key that a repository names.
@@ -17,8 +17,11 @@ use crate::table::find;
 pub struct KeyWanted {
     /// Index of the repository in the plan.
     pub repository: usize,
-    /// Where the key is, relative to the description.
+    /// Where the key is.
     pub path: String,
+    /// Whether the path is the user's own, from the command line: then it may lie anywhere. Otherwise it
+    /// is relative to the description.
+    pub from_option: bool,
     /// Where it is named.
     pub span: Span,
 }
@@ -66,6 +69,9 @@ pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report
     }
     for node in &nodes {
         add(plan, node, r, report);
+    }
+    for path in &r.choice.signing_keys {
+        trust(plan, path, r, report);
     }
     if plan.repositories.is_empty() && !report.has_errors() {
         let fact = "no <repository> is in force";
@@ -206,11 +212,12 @@ fn add(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report: &mut Report
     r.origin(format!("/repositories/{index}"), node.span);
     r.origin(format!("/repositories/{index}/uri"), uri_span);
     for signing in source.all("signing") {
-        if let Some(path) = key_path(signing, report) {
+        if let Some((path, from_option)) = key_path(signing, report) {
             let span = signing.value_span("key");
             r.wants.keys.push(KeyWanted {
                 repository: index,
                 path,
+                from_option,
                 span,
             });
         }
@@ -329,10 +336,30 @@ fn components(node: &Node) -> Option<String> {
     Some(words.collect::<Vec<_>>().join(" "))
 }
 
-/// The key's file. A plan is made without a network and reads nothing but the description.
-fn key_path(signing: &Node, report: &mut Report) -> Option<String> {
+/// `--signing-key FILE` counts for every repository but the host's own, which have theirs. The plan
+/// gets the file's name only: its directory is the user's affair.
+fn trust(plan: &Plan, path: &str, r: &mut Resolution<'_>, report: &mut Report) {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let span = r.apply(format!("--signing-key {name}"), None, report);
+    for (repository, source) in plan.repositories.iter().enumerate() {
+        if !source.uri.starts_with("obsrepositories:") {
+            r.origin(format!("/repositories/{repository}/keys"), span);
+            r.wants.keys.push(KeyWanted {
+                repository,
+                path: path.to_owned(),
+                from_option: true,
+                span,
+            });
+        }
+    }
+}
+
+/// The key's file, and whether the command line names it. A plan is made without a network, and a
+/// description reads nothing but itself; who types a path may mean any file.
+fn key_path(signing: &Node, report: &mut Report) -> Option<(String, bool)> {
     let key = signing.value("key")?;
     let span = signing.value_span("key");
+    let is_option = report.sources.get(span).is_some_and(Source::is_option);
     if key.starts_with("http") || key.starts_with("ftp") {
         let fact = format!("the key {} is not part of the description", quoted(key));
         let label = "expected this://FILE";
@@ -340,8 +367,12 @@ fn key_path(signing: &Node, report: &mut Report) -> Option<String> {
         report.add(error(code::REMOTE_KEY, span, fact, label).help(help));
         return None;
     }
+    if is_option && !key.starts_with("this:") {
+        let path = key.strip_prefix("file://").or(key.strip_prefix("file:"));
+        return Some((path.unwrap_or(key).to_owned(), true));
+    }
     match relative(key) {
-        Ok(path) => Some(path),
+        Ok(path) => Some((path, false)),
         Err(FileError::Missing) => {
             let fact = "the key has no name";
             report.add(error(

@@ -50,9 +50,7 @@ pub fn conditions(image: &Node, choice: &Choice, report: &mut Report) -> Conditi
         .filter(|p| conditions.machine_fits(p))
         .collect();
     for asked in &choice.profiles {
-        let span = report
-            .sources
-            .add_whole("(command line)", format!("--profile {asked}"));
+        let span = report.sources.add_option(format!("--profile {asked}"));
         let mut way = Vec::new();
         require(asked, span, &declared, &mut conditions, &mut way, report);
     }
@@ -198,9 +196,7 @@ pub fn image_type<'a>(
             .join(", ")
     };
     if let Some(asked) = &choice.image_type {
-        let span = report
-            .sources
-            .add_whole("(command line)", format!("--type {asked}"));
+        let span = report.sources.add_option(format!("--type {asked}"));
         let found = types.iter().find(|t| t.value("image") == Some(asked));
         if found.is_none() {
             let fact = format!("no type {} is in force", quoted(asked));

@@ -38,7 +38,7 @@ pub fn treat(node: &Node, conditions: &Conditions, report: &mut Report) {
         };
         if let Some(told) = verdict(known.does) {
             let thing = match known.kind {
-                Kind::Bool | Kind::OneOf(_) | Kind::Natural => {
+                Kind::Bool | Kind::OneOf(_) | Kind::DiskFormat(_) | Kind::Natural => {
                     format!("{}=\"{}\"", known.name, attribute.value.trim())
                 }
                 // Free text may be a secret.

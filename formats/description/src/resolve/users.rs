@@ -2,7 +2,7 @@
 
 use manifest::{Plan, User};
 
-use super::Resolution;
+use super::{Resolution, account};
 use crate::code;
 use crate::diagnostic::{Report, error, quoted, warning};
 use crate::node::Node;
@@ -25,6 +25,7 @@ pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report
 }
 
 fn add(plan: &mut Plan, name: &str, node: &Node, r: &mut Resolution<'_>, report: &mut Report) {
+    account::check(node, report);
     let own = |attribute: &str| node.value(attribute).map(str::to_owned);
     let user = User {
         name: name.to_owned(),
@@ -73,6 +74,7 @@ fn groups(node: &Node) -> Vec<String> {
 }
 
 fn join(plan: &mut Plan, index: usize, node: &Node, r: &Resolution<'_>, report: &mut Report) {
+    account::check_groups(node, report);
     let user = &mut plan.users[index];
     for group in groups(node) {
         if !user.groups.contains(&group) {

@@ -16,8 +16,8 @@ pub(super) const ROWS: &[Element] = &[
         &[
             must("name", Kind::Text, SEE),
             attr("tag", Kind::Text, SEE),
-            attr("additionalnames", Kind::Text, SEE),
-            old("additionaltags", Kind::Text, (7, 4), core::option::Option::Some("additionalnames"), SEE),
+            attr("additionalnames", Kind::Text, SEE).since(7, 5),
+            old("additionaltags", Kind::Text, (7, 4), core::option::Option::Some("additionalnames"), SEE).since(6, 9),
             attr("maintainer", Kind::Text, SEE),
             attr("user", Kind::Text, SEE),
             attr("workingdir", Kind::Text, SEE),
@@ -31,17 +31,17 @@ pub(super) const ROWS: &[Element] = &[
     leaf("port", &[("expose", Some)], &[must("number", Kind::Port, SEE)], SEE),
     node("volumes", IN, &[], SEE),
     leaf("volume", &[("volumes", Some)], &[must("name", Kind::Text, SEE)], SEE),
-    text("stopsignal", IN, Kind::Text, SEE),
+    text("stopsignal", IN, Kind::Text, SEE).since(8, 2),
     node("labels", IN, &[], SEE),
     leaf("label", &[("labels", Some)], &[must("name", Kind::Text, SEE), must("value", Kind::Text, SEE)], SEE),
     Element {
         attributes: &[
             attr("created_by", Kind::Text, SEE),
             attr("author", Kind::Text, SEE),
-            attr("application_id", Kind::Text, SEE),
-            attr("package_version", Kind::FourParts, SEE),
-            attr("launcher", Kind::Text, SEE),
+            attr("application_id", Kind::Text, SEE).since(7, 2),
+            attr("package_version", Kind::FourParts, SEE).since(7, 2),
+            attr("launcher", Kind::Text, SEE).since(7, 2),
         ],
-        ..text("history", IN, Kind::Free, SEE)
+        ..text("history", IN, Kind::Free, SEE).since(6, 9)
     },
 ];

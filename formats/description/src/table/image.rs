@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Element] = &[
         &[("image", Any)],
         &[must("from", Kind::Text, Used("a file of the description; its <image>'s children stand here"))],
         Used("the children of the included <image> take its place"),
-    ),
+    ).since(7, 4),
     node(
         "description",
         &[("image", Must)],
@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Element] = &[
     text("author", &[("description", Must)], Kind::Free, Note("a name")),
     text("contact", &[("description", Some)], Kind::Free, Note("an address")),
     text("specification", &[("description", Must)], Kind::Free, Note("a sentence")),
-    text("license", &[("description", Once)], Kind::Free, Note("a licence")),
+    text("license", &[("description", Once)], Kind::Free, Note("a licence")).since(6, 9),
     node("profiles", &[("image", Any)], &[], Used("declares profiles")),
     node(
         "profile",
@@ -42,17 +42,17 @@ pub(super) const ROWS: &[Element] = &[
             must("name", Kind::Text, Used("the name that profiles= and --profile use")),
             must("description", Kind::Free, Note("a sentence")),
             attr("import", Kind::Bool, Used("in force when no --profile is given")),
-            ARCH,
+            ARCH.since(6, 9),
         ],
         Used("a switch for parts of the description"),
     ),
     leaf(
         "requires",
         &[("profile", Any)],
-        &[must("profile", Kind::Text, Used("a profile that comes into force with this one")), ARCH],
+        &[must("profile", Kind::Text, Used("a profile that comes into force with this one")), ARCH.since(8, 4)],
         Used("brings another profile"),
-    ),
-    node("users", &[("image", Any)], &[PROFILES, ARCH], Used("accounts")),
+    ).since(6, 9),
+    node("users", &[("image", Any)], &[PROFILES, ARCH.since(8, 4)], Used("accounts")),
     leaf(
         "user",
         &[("users", Some)],
@@ -86,8 +86,8 @@ pub(super) const ROWS: &[Element] = &[
         &[("image", Once)],
         &[PROFILES, must("target_distribution", Kind::OneOf(&["suse", "redhat", "debian", "archlinux"]), Note("see the element"))],
         Refused("certificates are not installed by this release; put them into root/usr/local/share/ca-certificates and run update-ca-certificates in config.sh"),
-    ),
-    leaf("certificate", &[("certificates", Some)], &[must("name", Kind::Path, Note("see its parent"))], Note("see its parent")),
+    ).since(8, 4),
+    leaf("certificate", &[("certificates", Some)], &[must("name", Kind::Path, Note("see its parent"))], Note("see its parent")).since(8, 4),
     Element {
         content: Content::Foreign,
         ..node("extension", &[("image", Once)], &[], Ignored("extensions are for other programs"))

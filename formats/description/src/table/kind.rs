@@ -22,6 +22,8 @@ pub enum Kind {
     Integer,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// One of these words, or a container format, a colon and one of them: `oci:qcow2`.
+    DiskFormat(&'static [&'static str]),
     /// Several of these words, separated by blanks.
     Words(&'static [&'static str]),
     /// Letters, digits, `_`, `-` and `.`.
@@ -74,6 +76,12 @@ impl Kind {
             Self::Natural => number(text.strip_prefix('+').unwrap_or(text)),
             Self::Integer => text.parse::<i64>().is_ok(),
             Self::OneOf(words) => words.contains(&text),
+            Self::DiskFormat(words) => match text.split_once(':') {
+                Some(("oci" | "docker", inner)) => {
+                    inner == "raw" || words.contains(&inner) && inner != "vagrant"
+                }
+                _ => words.contains(&text),
+            },
             Self::Words(words) => {
                 !text.is_empty() && text.split_whitespace().all(|w| words.contains(&w))
             }
@@ -94,7 +102,7 @@ impl Kind {
                 .is_ok(),
             Self::Mac => text.len() == 17 && text.split(':').all(|p| p.len() == 2 && is_hex(p)),
             Self::Guid => is_guid(text),
-            Self::Blocks => text == "all" || number(text),
+            Self::Blocks => text.is_empty() || text == "all" || number(text),
             Self::FourParts => {
                 text.split('.').count() == 4 && text.split('.').all(|p| p.parse::<u16>().is_ok())
             }
@@ -107,7 +115,7 @@ impl Kind {
     /// The words that a value may consist of, where they are listed.
     pub fn words(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::OneOf(words) | Self::Words(words) => Some(words),
+            Self::OneOf(words) | Self::Words(words) | Self::DiskFormat(words) => Some(words),
             Self::Machines => Some(MACHINES),
             Self::Bool => Some(&["true", "false"]),
             _ => None,
@@ -118,6 +126,9 @@ impl Kind {
     pub fn expectation(self) -> String {
         let fixed = match self {
             Self::OneOf(words) => return one_of(words),
+            Self::DiskFormat(words) => {
+                return format!("{}, also behind oci: or docker:", one_of(words));
+            }
             Self::Words(words) => return format!("{}, several separated by blanks", one_of(words)),
             Self::Machines => {
                 return format!("machine names joined by commas: {}", one_of(MACHINES));

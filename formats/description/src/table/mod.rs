@@ -2,7 +2,8 @@
 //!
 //! One [`Element`] per element and parent, one [`Attr`] per attribute: the kind of its value, where it
 //! may stand and how often, until which schema version, what it is called since, and what Ramforge
-//! does with it ([`Use`]). The grammar check, the suggestions and `docs/description.md` come from here.
+//! does with it ([`Use`]). The grammar check, the suggestions, `docs/description.md` and
+//! `schema/description.json` come from here.
 //!
 //! *Not in the table:* the order of siblings (KIWI does not mind it either), and rules between values,
 //! which are code in `resolve`.
@@ -15,10 +16,12 @@ mod oem;
 mod packages;
 mod page;
 mod preferences;
+mod schema;
 mod type_element;
 
 pub use kind::{Kind, MACHINES};
 pub use page::markdown;
+pub use schema::json_schema;
 
 /// A schema version, `8.5` as (8, 5).
 pub type Version = (u8, u8);
@@ -104,6 +107,8 @@ pub struct Element {
     pub content: Content,
     /// Its attributes.
     pub attributes: &'static [Attr],
+    /// The first schema version that has it, where it is younger than [`OLDEST`].
+    pub since: Option<Version>,
     /// The last schema version that has it.
     pub until: Option<Version>,
     /// What Ramforge does with it.
@@ -119,12 +124,49 @@ pub struct Attr {
     pub kind: Kind,
     /// Whether it must be there.
     pub must: bool,
+    /// The first schema version that has it, where it is younger than its element and [`OLDEST`].
+    pub since: Option<Version>,
+    /// The values of the element's deciding attribute (see [`decides`]) that it goes with; empty: all.
+    pub only: &'static [&'static str],
     /// The last schema version that has it.
     pub until: Option<Version>,
     /// What it is called since then, where there is something.
     pub renamed: Option<&'static str>,
     /// What Ramforge does with it.
     pub does: Use,
+}
+
+impl Element {
+    const fn since(self, major: u8, minor: u8) -> Self {
+        Self {
+            since: Some((major, minor)),
+            ..self
+        }
+    }
+}
+
+impl Attr {
+    const fn since(self, major: u8, minor: u8) -> Self {
+        Self {
+            since: Some((major, minor)),
+            ..self
+        }
+    }
+
+    const fn only(self, only: &'static [&'static str]) -> Self {
+        Self { only, ..self }
+    }
+}
+
+/// The attribute of an element whose value decides which others may stand beside it.
+pub fn decides(element: &str) -> Option<&'static str> {
+    Some(match element {
+        "type" => "image",
+        "bootloader" => "name",
+        "packages" | "repository" => "type",
+        "vagrantconfig" => "provider",
+        _ => return None,
+    })
 }
 
 /// An element that holds elements.
@@ -139,6 +181,7 @@ const fn node(
         within,
         content: Content::Elements,
         attributes,
+        since: None,
         until: None,
         does,
     }
@@ -175,6 +218,8 @@ const fn attr(name: &'static str, kind: Kind, does: Use) -> Attr {
         name,
         kind,
         must: false,
+        since: None,
+        only: &[],
         until: None,
         renamed: None,
         does,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Attr, Content, Element, Often, Version, elements};
+use super::{Attr, Content, Element, Often, Version, decides, elements};
 use crate::code::EXPLANATIONS;
 
 const HEAD: &str = "\
@@ -11,6 +11,9 @@ const HEAD: &str = "\
 This page is made from the table in `formats/description`; `RAMFORGE_BLESS=1 cargo test -p description`
 writes it anew. It covers schema versions 6.8 to 8.5. Older spellings are upgraded, as KIWI does it, where
 the description declares a version that had them.
+`7.2–8.3` are the first and the last schema version that has a thing; without it, all have. A younger
+element is read in an older description too, as KIWI does it. `formats/description/schema/description.json` is
+the same table for programs.
 
 | word | meaning |
 |---|---|
@@ -57,35 +60,35 @@ fn element_section(out: &mut String, element: &Element) {
     let _ = writeln!(
         out,
         "In {place}. Holds: {content}.{}\n",
-        until(element.until)
+        versions(element.since, element.until)
     );
     let _ = writeln!(out, "**{}**: {}.", element.does.word(), element.does.says());
     if !element.attributes.is_empty() {
-        out.push_str("\n| attribute | value | | |\n|---|---|---|---|\n");
+        out.push_str("\n| attribute | value | schema | | |\n|---|---|---|---|---|\n");
     }
     for attribute in element.attributes {
-        attribute_line(out, attribute);
+        attribute_line(out, element, attribute);
     }
 }
 
-fn attribute_line(out: &mut String, attribute: &Attr) {
+fn attribute_line(out: &mut String, element: &Element, attribute: &Attr) {
     let must = if attribute.must { " (needed)" } else { "" };
     let name = format!("`{}`{must}", attribute.name);
     let renamed = attribute
         .renamed
         .map_or(String::new(), |n| format!("; now `{n}`"));
-    let says = format!(
-        "{}{}{renamed}",
-        attribute.does.says(),
-        until(attribute.until)
-    );
+    let only = match (decides(element.name), attribute.only) {
+        (Some(decider), [_, ..]) => format!("; with `{decider}` {}", attribute.only.join(", ")),
+        _ => String::new(),
+    };
     line(
         out,
         &[
             &name,
             &attribute.kind.expectation(),
+            &range(attribute.since, attribute.until),
             attribute.does.word(),
-            &says,
+            &format!("{}{renamed}{only}", attribute.does.says()),
         ],
     );
 }
@@ -97,8 +100,20 @@ fn line(out: &mut String, cells: &[&str]) {
     out.push_str("|\n");
 }
 
-fn until(version: Option<Version>) -> String {
-    version.map_or(String::new(), |(a, b)| format!(" Until schema {a}.{b}."))
+/// `7.2–8.3`, `7.2–` or `–8.3`; nothing where every version has it.
+fn range(since: Option<Version>, until: Option<Version>) -> String {
+    let text = |v: Option<Version>| v.map_or(String::new(), |(a, b)| format!("{a}.{b}"));
+    match (since, until) {
+        (None, None) => String::new(),
+        _ => format!("{}–{}", text(since), text(until)),
+    }
+}
+
+fn versions(since: Option<Version>, until: Option<Version>) -> String {
+    match range(since, until).as_str() {
+        "" => String::new(),
+        range => format!(" Schema {range}."),
+    }
 }
 
 fn times(often: Often) -> &'static str {
