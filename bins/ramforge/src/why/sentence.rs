@@ -66,7 +66,6 @@ fn sentence(
     match word {
         Word::Value(text) => value(&filled(text, names), before, after),
         Word::Object(text) => presence(&filled(text, names), difference),
-        Word::Said(text) => text.to_owned(),
         Word::Version => {
             let what = match place.contains('/') {
                 true => "the way it is made",

@@ -3,7 +3,7 @@
 //! A row names a place by the fields that lead to it; `*` stands for any one name, and `{0}`, `{1}` in the words
 //! for the names that stood there. Fields of the manifest are called the same in every stage that reads them.
 
-use Word::{Changed, Chunks, Follows, Item, Object, Packages, Said, Tree, Value, Version};
+use Word::{Changed, Chunks, Follows, Item, Object, Packages, Tree, Value, Version};
 
 /// How a difference is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,6 @@ pub enum Word {
     Version,
     /// What follows from other fields: told only where nothing else differs. As [`Word::Changed`].
     Follows(&'static str),
-    /// A whole sentence.
-    Said(&'static str),
 }
 
 // A table: one row a line.
@@ -133,8 +131,8 @@ const FIELDS: &[(&str, Word)] = &[
 // A table: one row a line. Stage, or stage and part; the field; its word.
 #[rustfmt::skip]
 const OWN: &[(&str, &str, Word)] = &[
-    ("rootfs-assemble", "identity.host", Changed("the host's list of package sources")),
-    ("rootfs-assemble", "identity.generation", Said("newer packages were asked for with --refresh")),
+    ("rootfs-assemble", "identity.metadata.*", Item("metadata of the repositories:", "metadata of the repositories:")),
+    ("rootfs-assemble", "identity.lock", Changed("the lock")),
     ("raw-image", "identity.loader.*", Changed("GRUB's modules of the host for {0}")),
     ("raw-image", "identity.ram-deploy", Changed("the program ram-deploy")),
     ("initrd-inject", "identity.ram-deploy", Changed("the program ram-deploy")),
@@ -143,8 +141,7 @@ const OWN: &[(&str, &str, Word)] = &[
     ("ram-check", "identity.firmware", Changed("the firmware for QEMU")),
 
     ("rootfs-assemble/resolve", "program", Changed("the host's program apt-get")),
-    ("rootfs-assemble/resolve", "sources.host", Changed("the host's list of package sources")),
-    ("rootfs-assemble/resolve", "sources.generation", Said("newer packages were asked for with --refresh")),
+    ("rootfs-assemble/resolve", "metadata.*", Item("metadata of the repositories:", "metadata of the repositories:")),
     ("rootfs-assemble/tree", "packages", Packages),
     ("rootfs-assemble/tree", "image.profile.*", Value("the scripts' variable {0}")),
     ("rootfs-assemble/tree", "image.sources.*", Item("package source that the image keeps:", "package sources that the image keeps:")),
