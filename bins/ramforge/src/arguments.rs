@@ -37,10 +37,10 @@ pub(crate) enum Verb {
         #[arg(short, long, value_name = "DIR", default_value = "out")]
         output: PathBuf,
     },
-    /// Says why a stage ran again: what differs from the time before
+    /// Says why a stage and its parts ran again: what differs from the time before, in words
     Why {
-        /// The stage, as in the journal: raw-image
-        stage: String,
+        /// The stage, such as raw-image; without it, all of them
+        stage: Option<String>,
     },
     /// Shows a run: stages, times, memory, warnings
     Report {

@@ -1,9 +1,7 @@
 //! Questions to the journal.
 
-use journal::{Event, Line, fold, read, runs};
-use manifest::Object;
-use serde_json::Value;
-use stage::{Error, Exit, Result};
+use journal::{fold, read, runs};
+use stage::{Error, Result};
 use store::Store;
 
 use crate::print;
@@ -43,117 +41,7 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn why(store: &Store, stage: &str) -> Result<()> {
-    let mut starts: Vec<(Vec<String>, Object)> = Vec::new();
-    for path in runs(&store.journal_dir())? {
-        let lines = read(&path)?;
-        let arguments = match lines.first().map(|line| &line.event) {
-            Some(Event::RunStarted { arguments }) => arguments.clone(),
-            _ => Vec::new(),
-        };
-        let facts = lines.into_iter().filter_map(|line| facts_of(line, stage));
-        starts.extend(facts.map(|facts| (arguments.clone(), facts)));
-    }
-    // Two descriptions differ in everything: only runs of the same one are compared.
-    let same = starts.last().map(|last| last.0.clone());
-    starts.retain(|start| Some(&start.0) == same.as_ref());
-    let mut starts: Vec<Object> = starts.into_iter().map(|start| start.1).collect();
-    let Some(last) = starts.pop() else {
-        return Err(
-            Error::new(Exit::Failed, format!("the journal knows no run of {stage}"))
-                .advice("name a stage as the report does: ramforge report"),
-        );
-    };
-    let Some(before) = starts.pop() else {
-        print(&format!(
-            "{stage} ran once: there is nothing to compare with"
-        ))?;
-        return Ok(());
-    };
-    let mut differences = Vec::new();
-    compare(
-        "",
-        &facts(store, &before)?,
-        &facts(store, &last)?,
-        &mut differences,
-    );
-    if differences.is_empty() {
-        print(&format!(
-            "{stage}: nothing differs from the time before; its result came from the store"
-        ))?;
-    }
-    differences.iter().try_for_each(|d| print(d))
-}
-
-fn facts_of(line: Line, wanted: &str) -> Option<Object> {
-    match line.event {
-        Event::StageStarted { stage, facts, .. } if stage == wanted => Some(facts),
-        _ => None,
-    }
-}
-
-fn facts(store: &Store, object: &Object) -> Result<Value> {
-    serde_json::from_slice(&store.get(object)?).map_err(|e| Error::damaged(e.to_string()))
-}
-
-/// Names every place where two values differ.
-fn compare(place: &str, before: &Value, after: &Value, found: &mut Vec<String>) {
-    match (before, after) {
-        (Value::Object(a), Value::Object(b)) => {
-            for name in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
-                let place = if place.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{place}.{name}")
-                };
-                compare(
-                    &place,
-                    a.get(name).unwrap_or(&Value::Null),
-                    b.get(name).unwrap_or(&Value::Null),
-                    found,
-                );
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(&format!("{place}[{i}]"), a, b, found);
-            }
-        }
-        (a, b) if a != b => found.push(format!("{place}: {} → {}", short(a), short(b))),
-        _ => {}
-    }
-}
-
-fn short(value: &Value) -> String {
-    let text = if value.is_null() {
-        "(nothing)".to_owned()
-    } else {
-        value.to_string()
-    };
-    match text.char_indices().nth(100) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn differences_are_named_by_their_place() {
-        let mut found = Vec::new();
-        let before = json!({"input": {"timeout": 1, "same": [1, 2]}});
-        compare(
-            "",
-            &before,
-            &json!({"input": {"timeout": 5, "same": [1, 2], "new": true}}),
-            &mut found,
-        );
-        assert_eq!(
-            found,
-            ["input.timeout: 1 → 5", "input.new: (nothing) → true"]
-        );
-    }
+pub(crate) fn why(store: &Store, stage: Option<&str>) -> Result<()> {
+    let lines = why::why(store, stage)?;
+    lines.iter().try_for_each(|line| print(line))
 }

@@ -52,7 +52,7 @@ fn run(verb: Verb) -> stage::Result<()> {
         Verb::FinishRun { code } => run::finish(&store, code),
         Verb::Event { stage, name, data } => run::event(&store, stage, name, &data),
         Verb::Report { run } => inspect::report(&store, run.as_deref()),
-        Verb::Why { stage } => inspect::why(&store, &stage),
+        Verb::Why { stage } => inspect::why(&store, stage.as_deref()),
     }
 }
 

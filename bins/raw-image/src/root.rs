@@ -1,6 +1,6 @@
 //! The root file system: the tree, what the disk adds to it, and its bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use image::ext4::{self, Kind, Node, Parameters, RegionSink};
@@ -21,8 +21,8 @@ const SLACK: u64 = 16;
 /// Sizes are rounded up to a multiple of this, in bytes.
 const ROUND: u64 = 32 << 20;
 
-/// The version of how the file system is laid out. Changelog. 1: the first.
-const VERSION: u32 = 1;
+/// The version of how the file system is laid out. Changelog. 1: the first. 2: the overlay's files lie last.
+const VERSION: u32 = 2;
 
 /// What the disk adds to the tree: path and content.
 type Added = BTreeMap<String, Object>;
@@ -86,7 +86,8 @@ impl Root {
             epoch: epoch(input)?,
         };
         let mut entries: Vec<&Entry> = tree.iter().collect();
-        entries.sort_by_key(|entry| rank(entry));
+        let late = late_directories(tree);
+        entries.sort_by_key(|entry| rank(entry, &late));
         let nodes = entries
             .iter()
             .map(|entry| node(entry))
@@ -153,14 +154,36 @@ impl Root {
     }
 }
 
-/// Directories first, then files from the oldest to the newest: what a build changes lies at the end,
-/// and the blocks before it stay where they were.
-fn rank(entry: &Entry) -> (u8, i64, &str) {
+/// Directories first, then files from the oldest to the newest, then those of the overlay, which have no time,
+/// with directories of their own: what a build changes lies at the end, and the blocks before it stay where they
+/// were.
+fn rank<'a>(entry: &'a Entry, late: &BTreeSet<&str>) -> (u8, i64, &'a str) {
     match entry.kind {
+        tree::Kind::Dir if late.contains(entry.path.as_str()) => (2, 0, &entry.path),
         tree::Kind::Dir => (0, 0, &entry.path),
-        tree::Kind::Hardlink(_) => (2, 0, &entry.path),
+        tree::Kind::Hardlink(_) => (3, 0, &entry.path),
+        _ if entry.mtime == 0 => (2, 0, &entry.path),
         _ => (1, entry.mtime, &entry.path),
     }
+}
+
+/// The directories in which nothing but files of the overlay stands.
+fn late_directories(tree: &Tree) -> BTreeSet<&str> {
+    let (mut late, mut early) = (BTreeSet::new(), BTreeSet::from([""]));
+    for entry in tree.iter().filter(|e| e.kind != tree::Kind::Dir) {
+        let kind = if entry.mtime == 0 {
+            &mut late
+        } else {
+            &mut early
+        };
+        let mut path = entry.path.as_str();
+        while let Some((parent, _)) = path.rsplit_once('/') {
+            kind.insert(parent);
+            path = parent;
+        }
+    }
+    late.retain(|path| !early.contains(path));
+    late
 }
 
 fn content(entry: &Entry) -> Option<Object> {
@@ -249,5 +272,52 @@ impl RegionSink for Sink<'_> {
     fn zeros(&mut self, offset: u64, len: u64) -> io::Result<()> {
         let done = self.chunker.zeros(offset, len);
         self.keep(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, kind: tree::Kind, mtime: i64) -> Entry {
+        Entry {
+            path: path.to_owned(),
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime,
+            xattrs: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_overlay_lies_last_with_its_own_directories() {
+        let file = |path: &str, mtime| entry(path, tree::Kind::File(Object::of(b"x")), mtime);
+        let dir = |path: &str| entry(path, tree::Kind::Dir, 9);
+        let mut tree = Tree::default();
+        for entry in [
+            dir(""),
+            dir("a"),
+            file("a/new", 9),
+            file("a/old", 3),
+            dir("opt"),
+            dir("opt/x"),
+            file("opt/x/y", 0),
+            dir("srv"),
+            file("a/motd", 0),
+        ] {
+            tree.insert(entry);
+        }
+        let late = late_directories(&tree);
+        let mut entries: Vec<&Entry> = tree.iter().collect();
+        entries.sort_by_key(|entry| rank(entry, &late));
+        let order: Vec<_> = entries.iter().map(|e| e.path.as_str()).collect();
+        assert_eq!(
+            order,
+            [
+                "", "a", "srv", "a/old", "a/new", "a/motd", "opt", "opt/x", "opt/x/y"
+            ]
+        );
     }
 }

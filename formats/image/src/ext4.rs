@@ -3,7 +3,8 @@
 //! The structures are written by the crate `mkext4`, pinned to one version because its bytes are ours.
 //! Blocks are 4096 bytes, inodes 256; every block of the image is emitted exactly once. Data blocks
 //! follow the order of the nodes, so a caller that puts what changes often at the end keeps the rest of
-//! the image as it was.
+//! the image as it was. The data begins on a whole MiB: the journal takes the room that directories leave before
+//! it, so that one more directory moves no data.
 //!
 //! Not written: `64bit` and `resize_inode`; Linux grows the mounted file system all the same
 //! (`EXT4_IOC_RESIZE_FS`) and converts it to `meta_bg`, which kernels before 6.9, and stable ones before
@@ -32,6 +33,8 @@ const OWN_INODES: u64 = 11;
 /// Blocks of the journal: 4 MiB, the least that Linux takes. What is written to the journal of a root
 /// in RAM stays in RAM for good.
 const JOURNAL: u32 = 1024;
+/// Data begins on a multiple of this many blocks.
+const DATA_STEP: u64 = 256;
 /// The smallest file system with such a journal, in bytes.
 const LEAST: u64 = 16 << 20;
 /// Largest file system that is tried, in bytes: below 2^32 blocks.
@@ -99,12 +102,11 @@ pub fn least_size(parameters: &Parameters, nodes: &[Node]) -> Result<u64> {
             None if size < LIMIT => size = (size * 2).min(LIMIT),
             // Large enough by far, so the reason is another one: let the crate name it.
             None => {
-                return Err(
-                    sealed(declare(parameters, nodes, LIMIT)?.builder).map_or_else(
+                return Err(sealed(declare(parameters, nodes, LIMIT, JOURNAL)?.builder)
+                    .map_or_else(
                         |error| error,
                         |_| Error::unfit("ext4", "these nodes", "less than 8 TiB"),
-                    ),
-                );
+                    ));
             }
         }
     };
@@ -126,7 +128,7 @@ pub fn least_size(parameters: &Parameters, nodes: &[Node]) -> Result<u64> {
 
 /// Bytes in use in a file system of `size` bytes, or none where the nodes do not fit.
 fn used(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<Option<u64>> {
-    let Ok(layout) = declare(parameters, nodes, size)?.builder.seal() else {
+    let Ok(layout) = declare(parameters, nodes, size, JOURNAL)?.builder.seal() else {
         return Ok(None);
     };
     let mut superblock = Superblock { free: 0 };
@@ -174,8 +176,7 @@ pub fn write(
     sink: &mut dyn RegionSink,
     content: &mut dyn FnMut(usize) -> io::Result<Box<dyn Read>>,
 ) -> Result<()> {
-    let Declared { builder, files } = declare(parameters, nodes, size)?;
-    let layout = sealed(builder)?;
+    let (layout, files) = aligned(parameters, nodes, size)?;
     let mut writer = layout.writer(sink).map_err(foreign("file system"))?;
     for (index, handle) in files {
         let path = &nodes[index].path;
@@ -185,19 +186,38 @@ pub fn write(
     writer.finish().map(drop).map_err(foreign("file system"))
 }
 
+/// Node index and handle of every file that has content, in order.
+type Files = Vec<(usize, InodeHandle)>;
+
+/// The layout whose data begins on a step; where the nodes do not fit so, the tightest one.
+fn aligned(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<(Layout, Files)> {
+    let Declared { builder, files } = declare(parameters, nodes, size, JOURNAL)?;
+    let layout = sealed(builder)?;
+    let first = files
+        .first()
+        .and_then(|(_, handle)| layout.extents(*handle).first().copied());
+    let begin = first.map_or(0, |(offset, _)| offset / BLOCK);
+    let room = begin.next_multiple_of(DATA_STEP) - begin;
+    let journal = JOURNAL + u32::try_from(room).unwrap_or(0);
+    let padded = declare(parameters, nodes, size, journal)?;
+    Ok(match padded.builder.seal() {
+        Ok(layout) => (layout, padded.files),
+        Err(_) => (layout, files),
+    })
+}
+
 /// A name space that is declared and not yet laid out.
 struct Declared {
     builder: FsBuilder,
-    /// Node index and handle of every file that has content, in order.
-    files: Vec<(usize, InodeHandle)>,
+    files: Files,
 }
 
-fn declare(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<Declared> {
+fn declare(parameters: &Parameters, nodes: &[Node], size: u64, journal: u32) -> Result<Declared> {
     let mut options = Options::new(size, parameters.uuid, parameters.epoch);
     options.label = Some(parameters.label.clone());
     // Nobody but root writes here before the first boot; a reserve would only make it larger.
     options.reserved_percent = 0;
-    options.journal_blocks = Some(JOURNAL);
+    options.journal_blocks = Some(journal);
     options.inodes = InodeCount::Exact(inodes(nodes, size));
     let builder = FsBuilder::new(options).map_err(foreign("file system"))?;
     let mut tree = Tree {

@@ -56,6 +56,11 @@ fn tree() -> Vec<Node> {
 
 fn image(path: &Path, nodes: &[Node]) -> u64 {
     let size = least_size(&parameters(), nodes).unwrap();
+    image_of(path, nodes, size);
+    size
+}
+
+fn image_of(path: &Path, nodes: &[Node], size: u64) {
     let mut sink = mkext4::sink::FileSink::create(path, size).unwrap();
     let mut content = |index: usize| {
         let Kind::File(size) = nodes[index].kind else {
@@ -64,7 +69,6 @@ fn image(path: &Path, nodes: &[Node]) -> u64 {
         Ok(Box::new(std::io::repeat(index as u8 | 1).take(size)) as Box<dyn Read>)
     };
     write(&parameters(), nodes, size, &mut sink, &mut content).unwrap();
-    size
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {
@@ -155,6 +159,25 @@ fn what_is_added_at_the_end_moves_nothing() {
     let changed = pages.filter(|(a, b)| a != b).count();
     // Superblock, group descriptors, bitmaps, an inode, the root directory, and the file's 25 blocks.
     assert!(changed <= 40, "{changed} blocks changed");
+}
+
+#[test]
+fn another_directory_moves_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+    // With room to spare: what fits only just is laid out without a gap.
+    let size = least_size(&parameters(), &tree()).unwrap() + (8 << 20);
+    image_of(&before, &tree(), size);
+    let mut nodes = tree();
+    nodes.push(node("new", Kind::Dir));
+    nodes.push(node("new/file", Kind::File(100_000)));
+    image_of(&after, &nodes, size);
+    let extents = |path: &Path| {
+        let command = "blocks /many/file-0001";
+        run("/sbin/debugfs", &["-R", command, path.to_str().unwrap()])
+    };
+    assert_eq!(extents(&before), extents(&after));
+    run("/sbin/e2fsck", &["-fn", after.to_str().unwrap()]);
 }
 
 #[test]
