@@ -7,39 +7,31 @@
 //! initrd := base, as the tree's own dracut made it · deployment segment · configuration, each padded to 4
 //! ```
 //!
-//! With `--base native` there is no base: `ram-deploy` is `/init` in the deployment segment.
+//! With `--base native`, and where the tree has no dracut, there is no base: `ram-deploy` is `/init` in the deployment
+//! segment.
 //!
 //! The base stays untouched, byte for byte. The deployment segment carries `ram-deploy` with its unit and hooks, and
 //! every kernel module it may need that the base does not have. What differs from image to image, above all the
 //! digest of the chunk map, is a small segment of its own, so that the large one is compressed once.
 
-mod base;
-mod compression;
-mod modules;
-
 use std::io::BufReader;
 use std::process::ExitCode;
 
 use clap::Args;
+use initramfs::{Base, Kernel};
 use manifest::{Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
-use ram_deploy::config::{Config, FORMAT, ModuleList, RamStore};
+use ram_deploy::config::{Config, FORMAT, RamStore};
 use ram_deploy::{program, segment};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::{Context, Error, Result, Stage};
-use store::Store;
-use store::tree::{Kind, Tree};
-
-use base::Base;
-use compression::Method;
-use modules::Carried;
+use store::tree::Tree;
 
 /// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
 /// segment of its own.
 const VERSION: u32 = 2;
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
-const ALIGNMENT: u64 = 4;
 
 fn main() -> ExitCode {
     let about = "Appends ram-deploy and its kernel modules to the system's initramfs";
@@ -108,9 +100,9 @@ fn load_program() -> Result<Vec<u8>> {
 /// The options.
 #[derive(Debug, Clone, Args, Serialize)]
 struct Options {
-    /// What the deployment stands on: the initramfs of the system's own dracut, or none at all
-    #[arg(long, value_enum, default_value_t = BaseKind::Dracut)]
-    base: BaseKind,
+    /// What the deployment stands on [default: dracut where the system has it, else native]
+    #[arg(long, value_enum)]
+    base: Option<BaseKind>,
 }
 
 /// What the deployment stands on.
@@ -128,33 +120,41 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
     let program = load_program()?;
     let store = cx.store();
     let tree = Tree::read(store, &input.rootfs.tree)?;
-    let (mut segments, base) = match options.base {
+    let kind = options.base.unwrap_or(match input.rootfs.initramfs {
+        Some(_) => BaseKind::Dracut,
+        None => BaseKind::Native,
+    });
+    let (mut segments, base) = match kind {
         BaseKind::Dracut => dracut_base(cx, &input)?,
         BaseKind::Native => (Vec::new(), Base::default()),
     };
-    let carried = cx.part("modules", || {
-        modules::carry(store, &tree, &input.rootfs.kernel, &base)
-    })?;
+    let kernel = Kernel {
+        release: &input.rootfs.kernel.release,
+        modules: &input.rootfs.kernel.modules,
+    };
+    let carried = cx.part("modules", || initramfs::carry(store, &tree, kernel, &base))?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let config = config(&input, unpacked)?;
     let modules = carried.list.modules.iter().map(|m| m.name.clone());
     let modules = modules.collect();
-    let items = match options.base {
+    let items = match kind {
         BaseKind::Dracut => segment::deploy(program, &carried.list, carried.files, &base.hooks)?,
         BaseKind::Native => segment::native(program, &carried.list, carried.files)?,
     };
     let epoch = input.rootfs.source_date_epoch;
     let deploy = archive(items, epoch)?;
     let configuration = archive(segment::configuration(&config)?, epoch)?;
-    let unpacked_bytes =
-        base.unpacked_bytes + base::unpacked(&deploy[..])? + base::unpacked(&configuration[..])?;
-    let method = compression::choose(store, &tree, &input.rootfs.kernel, &base)?;
-    segments.push(named("deploy", packed(cx, method, &deploy)?));
+    let unpacked_bytes = base.unpacked_bytes
+        + initramfs::unpacked(&deploy[..])?
+        + initramfs::unpacked(&configuration[..])?;
+    let method = initramfs::choose(store, &tree, kernel, &base)?;
+    segments.push(named("deploy", initramfs::packed(cx, method, &deploy)?));
     segments.push(named("configuration", store.put(&configuration)?));
+    let objects: Vec<Object> = segments.iter().map(|s| s.object).collect();
     Ok(Initrd {
         format: Initrd::FORMAT,
         by: format!("initrd-inject {}", env!("CARGO_PKG_VERSION")),
-        image: join(store, &segments)?,
+        image: initramfs::join(store, &objects)?,
         segments,
         unpacked_bytes,
         modules,
@@ -167,22 +167,9 @@ fn dracut_base(cx: &Context, input: &Input) -> Result<(Vec<Segment>, Base)> {
     let object = base_initramfs(input)?;
     let facts = json!({"version": VERSION, "initramfs": object});
     let base = cx.cached("base", &facts, || {
-        base::read(BufReader::new(cx.store().open_object(&object)?))
+        initramfs::read(BufReader::new(cx.store().open_object(&object)?))
     })?;
     Ok((vec![named("base", object)], base))
-}
-
-/// The segment, compressed; the one of an earlier image where it had the same.
-fn packed(cx: &Context, method: Method, archive: &[u8]) -> Result<Object> {
-    let facts = json!({
-        "version": VERSION,
-        "archive": Object::of(archive),
-        "method": format!("{method:?}"),
-        "zstd": zstd::zstd_safe::version_number(),
-    });
-    cx.cached("segment", &facts, || {
-        Ok(cx.store().put(&compression::pack(method, archive)?)?)
-    })
 }
 
 fn named(name: &str, object: Object) -> Segment {
@@ -230,54 +217,4 @@ fn config(input: &Input, initramfs_bytes: u64) -> Result<Config> {
 
 fn archive(items: segment::Items, epoch: u64) -> Result<Vec<u8>> {
     segment::archive(&items, epoch).map_err(|e| Error::failed(e.to_string()))
-}
-
-/// The segments, each padded: where one begins the kernel looks at multiples of four bytes. The store has them all,
-/// so nothing is copied.
-fn join(store: &Store, segments: &[Segment]) -> Result<Object> {
-    let mut parts = Vec::new();
-    for segment in segments {
-        let size = segment.object.size;
-        parts.push(segment.object);
-        match (size.next_multiple_of(ALIGNMENT) - size) as usize {
-            0 => {}
-            missing => parts.push(store.put(&[0; ALIGNMENT as usize][..missing])?),
-        }
-    }
-    let mut step = || stage::interrupted().map_err(std::io::Error::other);
-    let made = store.put_parts(&parts, &mut step);
-    stage::interrupted()?;
-    Ok(made?)
-}
-
-/// The content of a file of the tree, links followed. `None` where there is no such file.
-fn content(store: &Store, tree: &Tree, path: &str) -> Result<Option<Vec<u8>>> {
-    let Some(path) = tree.resolve(path) else {
-        return Ok(None);
-    };
-    let kind = tree.get(&path).map(|entry| &entry.kind);
-    let object = match kind {
-        Some(Kind::Hardlink(to)) => match tree.get(to).map(|entry| &entry.kind) {
-            Some(Kind::File(object)) => *object,
-            _ => return Ok(None),
-        },
-        Some(Kind::File(object)) => *object,
-        _ => return Ok(None),
-    };
-    Ok(Some(store.get(&object)?))
-}
-
-impl Carried {
-    /// Bytes of the carried files in whole pages, as an unpacked initramfs holds them.
-    fn bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .map(|(_, bytes)| base::in_pages(bytes.len() as u64))
-            .sum()
-    }
-
-    /// The modules found, and the files of those that the base does not have.
-    fn new(list: ModuleList, files: Vec<(String, Vec<u8>)>) -> Self {
-        Self { list, files }
-    }
 }

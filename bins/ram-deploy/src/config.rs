@@ -1,4 +1,4 @@
-//! What `initrd-inject` tells `ram-deploy`: `/etc/ramforge/deploy.json` and `modules.json`, canonical JSON.
+//! What the stages tell `ram-deploy`: `/etc/ramforge/deploy.json`, `grow.json` and `modules.json`, canonical JSON.
 //!
 //! *Not here:* what the kernel command line changes of it; see [`crate::cmdline`].
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::stop::{Result, Stop};
 
-/// The version of both files' shape. Changelog. 1: the first.
-pub const FORMAT: u64 = 1;
+/// The version of the files' shape. Changelog. 1: the first. 2: `grow` in `grow.json`.
+pub const FORMAT: u64 = 2;
 const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
@@ -66,7 +66,8 @@ pub enum RamStore {
     },
 }
 
-/// `grow.json`: in the initramfs of a disk that the image was written to by hand.
+/// `grow.json`: in the initramfs of a disk that the image was written to by hand. Where `ram-deploy` is `/init` there, it
+/// also says which root is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrowConfig {
@@ -74,6 +75,8 @@ pub struct GrowConfig {
     pub format: u64,
     /// UUID of the root file system, as `blkid` prints it.
     pub root_uuid: String,
+    /// Whether the root grows to the disk.
+    pub grow: bool,
 }
 
 /// `modules.json`: every module after those it depends on.
@@ -179,11 +182,12 @@ mod tests {
 
     #[test]
     fn another_format_is_told_before_anything_else() {
-        let text = br#"{"format":2,"something":"new"}"#;
+        let text = br#"{"format":9,"something":"new"}"#;
         let modules = parse::<ModuleList>("/m", text).unwrap_err().to_string();
-        assert!(modules.starts_with("/m has format 2, this"), "{modules}");
+        assert!(modules.starts_with("/m has format 9, this"), "{modules}");
         assert!(parse::<GrowConfig>("/g", text).is_err());
-        let grow = parse::<GrowConfig>("/g", br#"{"format":1,"root_uuid":"u"}"#).unwrap();
+        let grow =
+            parse::<GrowConfig>("/g", br#"{"format":2,"grow":true,"root_uuid":"u"}"#).unwrap();
         assert_eq!(grow.root_uuid, "u");
     }
 }

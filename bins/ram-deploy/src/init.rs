@@ -1,9 +1,11 @@
 //! `ram-deploy` as `/init`: the whole initramfs, without dracut, udev, systemd or a shell.
 //!
-//! The kernel starts it as process 1 with nothing mounted. It mounts what a deployment needs, deploys, mounts the
-//! root and hands over to the system's own init. Kernel modules are loaded by the ids of the devices that are there.
+//! The kernel starts it as process 1 with nothing mounted. It mounts what a deployment needs, deploys (or, on a disk
+//! that the image was written to by hand, waits for that), mounts the root and hands over to the system's own init.
+//! Kernel modules are loaded by the ids of the devices that are there.
 //!
-//! *Not done:* file system checks (a root that was just written into RAM needs none), roots of other kinds than
+//! *Not done:* file system checks (a root that was just written into RAM needs none, that of a disk is checked by the
+//! system itself while it is still read-only), `root=` (the configuration knows the root), roots of other kinds than
 //! ext4, `rd.break` and the other words of dracut.
 
 use std::fs;
@@ -13,6 +15,7 @@ use std::path::Path;
 use rustix::mount::MountFlags;
 
 use crate::cmdline::Cmdline;
+use crate::config;
 use crate::console::Console;
 use crate::devices::Device;
 use crate::policy;
@@ -53,7 +56,11 @@ pub fn main() -> ! {
 }
 
 fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<std::convert::Infallible> {
-    let root = run::deploy(cmdline, console)?;
+    // On a disk there is nothing to deploy: the root is there already.
+    let root = match Path::new("/").join(config::DEPLOY_FILE).exists() {
+        true => run::deploy(cmdline, console)?,
+        false => run::own_disk(cmdline, console)?,
+    };
     mount_root(&root, cmdline)?;
     console.log("handing over to the system's init");
     switch_root(Path::new(SYSROOT), cmdline.value("init"))

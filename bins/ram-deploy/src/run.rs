@@ -1,7 +1,7 @@
 //! The program's two modes, from beginning to end.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
@@ -22,6 +22,8 @@ use crate::target::Disk;
 
 /// Says that the deployment is done; the hooks look for it.
 pub const DONE_FILE: &str = "/run/ramforge/deployed";
+/// How long a root may take to appear where rd.ramforge.wait says nothing.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Deploys the image of the medium into the RAM disk, once. Gives the root's partition.
 ///
@@ -147,6 +149,40 @@ fn write_run(name: &str, text: &str) -> Result<()> {
     })
 }
 
+/// Waits for the root of the disk that this system was written to, loading drivers as devices appear, and grows it.
+///
+/// # Errors
+/// A sentence where it does not appear.
+pub fn own_disk(cmdline: &Cmdline, console: &Console) -> Result<Device> {
+    let config: GrowConfig = config::read(config::GROW_FILE)?;
+    let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
+    loader.load_always(console);
+    let limit = cmdline.seconds("rd.ramforge.wait")?.unwrap_or(WAIT);
+    let begin = Instant::now();
+    let root = loop {
+        loader.load_for_devices(console);
+        let roots = grow::find_roots(&config.root_uuid, |_| true);
+        if let Some((root, _)) = roots.into_iter().next() {
+            break root;
+        }
+        if begin.elapsed() >= limit {
+            return Err(Stop::new(
+                format!(
+                    "no disk with the root file system {} appeared in {} s",
+                    config.root_uuid,
+                    limit.as_secs()
+                ),
+                "attach it and restart, or give more time with rd.ramforge.wait=SECONDS on the kernel command line",
+            ));
+        }
+        std::thread::sleep(devices::POLL);
+    };
+    if let Err(stop) = grow_own_disk(cmdline, console) {
+        console.say(&format!("warning: {stop}"));
+    }
+    Ok(root)
+}
+
 /// Grows the root of the disk this system was written to, where the disk has room behind it. Where
 /// two disks hold a root with its UUID nobody knows which is meant, and neither is changed.
 ///
@@ -155,7 +191,7 @@ fn write_run(name: &str, text: &str) -> Result<()> {
 pub fn grow_own_disk(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let config: GrowConfig = config::read(config::GROW_FILE)?;
     let deployed = fs::exists(DONE_FILE).unwrap_or(false);
-    if deployed || cmdline.choice("rd.ramforge.resize") == Some(false) {
+    if deployed || !config.grow || cmdline.choice("rd.ramforge.resize") == Some(false) {
         return Ok(());
     }
     let roots = grow::find_roots(&config.root_uuid, |_| true);

@@ -104,6 +104,13 @@ pub fn configuration(config: &Config) -> manifest::Result<Items> {
     Ok(with_parents(Items::from([file])))
 }
 
+/// The same for a disk that the image is written to by hand, where `ram-deploy` is `/init`.
+pub fn disk_configuration(config: &GrowConfig) -> manifest::Result<Items> {
+    let text = manifest::to_canonical(config)?;
+    let file = (config::GROW_FILE.to_owned(), Item::File(text.into()));
+    Ok(with_parents(Items::from([file])))
+}
+
 /// The segment for the initramfs of a disk that the image is written to by hand.
 pub fn grow(program: Vec<u8>, config: &GrowConfig, hooks: &str) -> manifest::Result<Items> {
     let mut items = Items::new();
@@ -243,6 +250,7 @@ mod tests {
         let config = GrowConfig {
             format: config::FORMAT,
             root_uuid: "u".into(),
+            grow: true,
         };
         let items = grow(b"program".to_vec(), &config, "usr/lib/dracut/hooks").unwrap();
         let expected = [

@@ -1,10 +1,6 @@
 //! What makes the disk boot: GRUB for BIOS and UEFI, its menu, and fstab.
 
-use std::io::Write;
-
 use loader::{Core, Entry, Menu, Modules, Platform};
-use ram_deploy::config::GrowConfig;
-use ram_deploy::{program, segment};
 use stage::{Context, Error, Result};
 
 use crate::Input;
@@ -13,9 +9,6 @@ use crate::layout::{BIOS_BOOT, Ids, ROOT_NUMBER};
 /// The disk's own menu waits this long, in seconds. The description's time-out is the medium's: so
 /// another time-out makes a new medium, not a new disk.
 const TIMEOUT: i64 = 1;
-/// Where the initramfs segment lies that grows the root on first boot; loaded behind the system's own.
-pub(crate) const GROW_SEGMENT: &str = "boot/ramforge-grow.img";
-
 /// `boot.img`: field `kernel_sector`, the core image's first sector, 64 bits.
 const KERNEL_SECTOR: usize = 0x5c;
 /// `boot.img`: the jump that asks the BIOS for a floppy's geometry; two NOPs make it a hard disk's.
@@ -91,12 +84,8 @@ pub(crate) fn modules(
 }
 
 /// `/boot/grub/grub.cfg` of the disk.
-pub(crate) fn menu(input: &Input, ids: &Ids) -> String {
+pub(crate) fn menu(input: &Input, ids: &Ids, initrd: Vec<String>) -> String {
     let kernel = &input.rootfs.kernel;
-    let mut initrd = vec![format!("/boot/initrd.img-{}", kernel.release)];
-    if input.plan.disk.resize {
-        initrd.push(format!("/{GROW_SEGMENT}"));
-    }
     let cmdline = format!("root=UUID={} {}", ids.root_fs, input.plan.kernelcmdline);
     Menu {
         timeout: TIMEOUT,
@@ -115,27 +104,6 @@ pub(crate) fn menu(input: &Input, ids: &Ids) -> String {
         }],
     }
     .render()
-}
-
-/// The initramfs segment that grows the root to the disk it was written to. `lib` is what `/lib` leads to.
-pub(crate) fn grow_segment(lib: &str, input: &Input, ids: &Ids) -> Result<Vec<u8>> {
-    let failed = |e: &dyn std::fmt::Display| Error::failed(format!("{GROW_SEGMENT}: {e}"));
-    let config = GrowConfig {
-        format: ram_deploy::config::FORMAT,
-        root_uuid: ids.root_fs.to_string(),
-    };
-    let items = segment::grow(grow_program()?, &config, &format!("{lib}/dracut/hooks"))?;
-    let archive =
-        segment::archive(&items, input.rootfs.source_date_epoch).map_err(|e| failed(&e))?;
-    // Every distribution's kernel reads gzip, and nothing of the base is known here.
-    let mut out = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
-    out.write_all(&archive).map_err(|e| failed(&e))?;
-    out.finish().map_err(|e| failed(&e))
-}
-
-/// The static `ram-deploy`, found beside this program.
-pub(crate) fn grow_program() -> Result<Vec<u8>> {
-    program::load().map_err(|missing| Error::missing(missing.fact).advice(missing.advice))
 }
 
 /// `/etc/fstab`: our lines, then those of the tree for other mount points.

@@ -6,6 +6,7 @@
 
 mod boot;
 mod chunker;
+mod initrd;
 mod layout;
 mod root;
 
@@ -33,12 +34,9 @@ fn main() -> ExitCode {
     stage::main(stage, raw_image)
 }
 
-/// What of the host shapes the disk: GRUB's modules, and the program that grows the root.
+/// What of the host shapes the disk: GRUB's modules, and the program in its initramfs.
 fn identity(cx: &Context, input: &Input) -> Result<Value> {
-    let program = match input.plan.disk.resize {
-        true => Some(Object::of(&boot::grow_program()?)),
-        false => None,
-    };
+    let program = Object::of(&initrd::program()?);
     let loader = loader::host_identity(cx.store(), &input.rootfs.tree)?;
     Ok(json!({"loader": loader, "ram-deploy": program}))
 }
@@ -78,6 +76,7 @@ pub(crate) struct RootfsInput {
 pub(crate) struct KernelInput {
     pub(crate) release: String,
     pub(crate) path: String,
+    pub(crate) modules: String,
 }
 
 /// Lays out the disk and cuts it into chunks.

@@ -10,10 +10,9 @@ use stage::{Context, Error, Event, Result};
 use store::Store;
 use store::tree::{self, Entry, Tree, decode_path};
 
-use crate::boot::{self, GROW_SEGMENT};
 use crate::chunker::{Chunked, Chunker};
 use crate::layout::Ids;
-use crate::{Input, unfit};
+use crate::{Input, boot, initrd, unfit};
 
 /// Free room beside the least size: a sixteenth, and a step that keeps the layout of the file system the
 /// same while its content changes a little. Holes cost nothing on the medium and in RAM.
@@ -34,11 +33,10 @@ pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids)
         Some(tree::Kind::File(object)) => cx.store().get(object)?,
         _ => Vec::new(),
     };
-    let in_base = tree.resolve("lib").unwrap_or_default();
+    let initrd = initrd::make(cx, tree, input, ids)?;
     let fstab = boot::fstab(&String::from_utf8_lossy(&present), ids);
     let mut added = Added::new();
-    let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
-        let object = cx.store().put(bytes)?;
+    let mut add = |path: &str, object: Object| {
         added.insert(path.to_owned(), object);
         let kind = tree::Kind::File(object);
         tree.insert_parents(path, mtime);
@@ -52,12 +50,12 @@ pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids)
             mtime,
             xattrs,
         });
-        Ok(())
     };
-    add("etc/fstab", fstab.as_bytes())?;
-    add("boot/grub/grub.cfg", boot::menu(input, ids).as_bytes())?;
-    if input.plan.disk.resize {
-        add(GROW_SEGMENT, &boot::grow_segment(&in_base, input, ids)?)?;
+    let menu = boot::menu(input, ids, initrd.paths);
+    add("etc/fstab", cx.store().put(fstab.as_bytes())?);
+    add("boot/grub/grub.cfg", cx.store().put(menu.as_bytes())?);
+    if let Some((path, object)) = initrd.added {
+        add(path, object);
     }
     Ok(added)
 }

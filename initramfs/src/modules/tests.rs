@@ -44,10 +44,10 @@ fn tree(store: &Store) -> Tree {
     tree
 }
 
-fn kernel() -> KernelInput {
-    KernelInput {
-        release: "6.1".into(),
-        modules: DIR.into(),
+fn kernel() -> Kernel<'static> {
+    Kernel {
+        release: "6.1",
+        modules: DIR,
     }
 }
 
@@ -59,7 +59,7 @@ fn modules_come_after_their_needs_and_without_compression() {
         modules: BTreeMap::from([(Digest::of(b"module cdrom"), "lib/cdrom.ko".to_owned())]),
         ..Base::default()
     };
-    let carried = carry(&store, &tree(&store), &kernel(), &base).unwrap();
+    let carried = carry(&store, &tree(&store), kernel(), &base).unwrap();
     let names: Vec<_> = carried
         .list
         .modules
@@ -90,7 +90,7 @@ fn modules_come_after_their_needs_and_without_compression() {
 #[test]
 fn a_kernel_without_brd_is_refused() {
     let dependencies = parse_dep("kernel/fs/isofs/isofs.ko:\n");
-    let text = check_required(&dependencies, "kernel/fs/ext4.ko\n", &kernel())
+    let text = check_required(&dependencies, "kernel/fs/ext4.ko\n", kernel())
         .unwrap_err()
         .to_string();
     assert!(

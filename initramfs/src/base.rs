@@ -10,15 +10,15 @@ use stage::{Error, Result};
 
 /// What the segment must know of the base.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Base {
+pub struct Base {
     /// Bytes of all files in whole pages.
-    pub(crate) unpacked_bytes: u64,
+    pub unpacked_bytes: u64,
     /// dracut's directory of hooks.
-    pub(crate) hooks: String,
+    pub hooks: String,
     /// Modules by the digest of their plain bytes: where they lie.
-    pub(crate) modules: BTreeMap<Digest, String>,
+    pub modules: BTreeMap<Digest, String>,
     /// Whether a segment is compressed by zstd: then the kernel can read that.
-    pub(crate) has_zstd: bool,
+    pub has_zstd: bool,
 }
 
 /// Bytes in the whole pages that a file of `length` takes in RAM.
@@ -30,7 +30,7 @@ pub(crate) fn in_pages(length: u64) -> u64 {
 ///
 /// # Errors
 /// Exit code 1 for what is no initramfs; exit code 3 for one that dracut did not make.
-pub(crate) fn read(initramfs: impl BufRead) -> Result<Base> {
+pub fn read(initramfs: impl BufRead) -> Result<Base> {
     let mut base = Base::default();
     let mut merged = false;
     let mut hooks = false;
@@ -65,7 +65,7 @@ pub(crate) fn read(initramfs: impl BufRead) -> Result<Base> {
 ///
 /// # Errors
 /// Exit code 1 for what is no initramfs.
-pub(crate) fn unpacked(initramfs: impl BufRead) -> Result<u64> {
+pub fn unpacked(initramfs: impl BufRead) -> Result<u64> {
     let mut sum = 0;
     walk(initramfs, &mut |_, _, _, size, _| {
         sum += in_pages(size);

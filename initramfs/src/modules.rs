@@ -10,8 +10,8 @@ use stage::{Error, Result};
 use store::Store;
 use store::tree::Tree;
 
-use crate::base::Base;
-use crate::{KernelInput, content};
+use crate::base::{Base, in_pages};
+use crate::{Kernel, content};
 
 /// Without these nothing is deployed; they may be built in.
 const REQUIRED: &[&str] = &["brd", "isofs", "ext4"];
@@ -88,9 +88,26 @@ const ASKED: &[&str] = &["brd"];
 
 /// The modules found, and the files of those that the base does not have.
 #[derive(Debug)]
-pub(crate) struct Carried {
-    pub(crate) list: ModuleList,
-    pub(crate) files: Vec<(String, Vec<u8>)>,
+pub struct Carried {
+    /// All of them, in load order.
+    pub list: ModuleList,
+    /// Path and content of the files that the base does not have.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Carried {
+    /// Bytes of the carried files in whole pages, as an unpacked initramfs holds them.
+    pub fn bytes(&self) -> u64 {
+        self.files
+            .iter()
+            .map(|(_, bytes)| in_pages(bytes.len() as u64))
+            .sum()
+    }
+
+    /// The modules found, and the files of those that the base does not have.
+    fn new(list: ModuleList, files: Vec<(String, Vec<u8>)>) -> Self {
+        Self { list, files }
+    }
 }
 
 /// `modules.dep` by name: file below the modules' directory, and the names it depends on.
@@ -100,13 +117,8 @@ type Dependencies = BTreeMap<String, (String, Vec<String>)>;
 ///
 /// # Errors
 /// Exit code 3 where the kernel cannot do without what is not there; those of the store.
-pub(crate) fn carry(
-    store: &Store,
-    tree: &Tree,
-    kernel: &KernelInput,
-    base: &Base,
-) -> Result<Carried> {
-    let dir = &kernel.modules;
+pub fn carry(store: &Store, tree: &Tree, kernel: Kernel<'_>, base: &Base) -> Result<Carried> {
+    let dir = kernel.modules;
     let text = |name: &str| -> Result<Option<String>> {
         let bytes = content(store, tree, &format!("{dir}/{name}"))?;
         Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
@@ -183,7 +195,7 @@ fn when(name: &str) -> When {
     }
 }
 
-fn check_required(dependencies: &Dependencies, builtin: &str, kernel: &KernelInput) -> Result<()> {
+fn check_required(dependencies: &Dependencies, builtin: &str, kernel: Kernel<'_>) -> Result<()> {
     let builtin: BTreeSet<String> = builtin.lines().map(module_name).collect();
     let absent = |name: &&&str| !dependencies.contains_key(**name) && !builtin.contains(**name);
     match REQUIRED.iter().find(absent) {

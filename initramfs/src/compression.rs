@@ -8,14 +8,14 @@ use store::Store;
 use store::tree::Tree;
 
 use crate::base::Base;
-use crate::{KernelInput, content};
+use crate::{Kernel, content};
 
 /// The level for zstd: the segment is small, and is unpacked once a boot.
 const ZSTD_LEVEL: i32 = 15;
 
 /// A method that kernels have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+pub enum Method {
     /// `CONFIG_RD_ZSTD`.
     Zstd,
     /// `CONFIG_RD_GZIP`.
@@ -28,12 +28,7 @@ pub(crate) enum Method {
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) fn choose(
-    store: &Store,
-    tree: &Tree,
-    kernel: &KernelInput,
-    base: &Base,
-) -> Result<Method> {
+pub fn choose(store: &Store, tree: &Tree, kernel: Kernel<'_>, base: &Base) -> Result<Method> {
     let places = [
         format!("boot/config-{}", kernel.release),
         format!("{}/config", kernel.modules),
