@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use pipeline_tests::{Booted, boot, command, example, native, run, scratch};
+use pipeline_tests::{Booted, boot, command, example, native, run, scratch, without_dracut};
 use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
 
 /// RAM for machines whose need is not the question.
@@ -149,6 +149,28 @@ fn a_larger_disk_under_bios_then_uefi() {
     everything_can_be_read(&mut second);
     goes_down_clean(&second.power_off());
     run("sgdisk", &[&"-v", &disk]);
+}
+
+/// The disk of a system without dracut: ram-deploy finds the root, grows and mounts it.
+#[test]
+fn a_larger_disk_without_dracut() {
+    let vm = without_dracut("debian-vm");
+    let scratch = scratch();
+    let disk = scratch.path().join("disk");
+    copy(&vm.raw, &disk);
+    let size = std::fs::metadata(&vm.raw).unwrap().len() + (1 << 30);
+    let file = OpenOptions::new().write(true).open(&disk).unwrap();
+    file.set_len(size).unwrap();
+    let mut machine = Machine::new(&disk, Bus::Nvme, Firmware::Uefi, 1024);
+    machine.writable = true;
+    let mut system = boot("disk-native", &machine).login();
+    let source = system.sure("findmnt -no SOURCE /");
+    assert!(source.starts_with("/dev/nvme0n1"), "{source}");
+    let grown = system.sure("df -B1 --output=size / | tail -1");
+    let (_, before) = vm.partition("root");
+    assert!(grown.trim().parse::<u64>().unwrap() > before + (800 << 20));
+    everything_can_be_read(&mut system);
+    goes_down_clean(&system.power_off());
 }
 
 #[test]

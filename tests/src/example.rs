@@ -62,8 +62,31 @@ pub fn native(name: &str) -> Example {
     variant(name, &format!("{name}-native"), &options)
 }
 
+/// The same description without the dracut package: nothing but ram-deploy brings it up.
+///
+/// # Panics
+/// As [`example`].
+pub fn without_dracut(name: &str) -> Example {
+    let id = format!("{name}-bare");
+    let description = shared().join(format!("{id}-description"));
+    let from = root().join("examples").join(name);
+    let _ = std::fs::remove_dir_all(&description);
+    crate::run("cp", &[&"-a", &from, &description]);
+    let config = description.join("config.xml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let is_dracut = |line: &&str| line.contains("<package name=\"dracut");
+    assert!(text.lines().any(|line| is_dracut(&line)));
+    let lines: Vec<_> = text.lines().filter(|line| !is_dracut(line)).collect();
+    std::fs::write(&config, lines.join("\n")).unwrap();
+    built(&description, &id, &[])
+}
+
 /// Builds `examples/NAME` with variables of the environment into the directory `id`.
 fn variant(name: &str, id: &str, environment: &[(&str, &str)]) -> Example {
+    built(&root().join("examples").join(name), id, environment)
+}
+
+fn built(description: &Path, id: &str, environment: &[(&str, &str)]) -> Example {
     let dir = shared().join(id);
     let lock = File::create(shared().join(format!("{id}.lock"))).unwrap();
     lock.lock().unwrap();
@@ -72,14 +95,15 @@ fn variant(name: &str, id: &str, environment: &[(&str, &str)]) -> Example {
     let said = match noted.split_once('\n') {
         Some((run, said)) if run == this_run() => said.to_owned(),
         _ => {
-            let said = build(name, &dir, environment);
+            let said = build(description, &dir, environment);
             std::fs::write(&note, format!("{}\n{said}", this_run())).unwrap();
             said
         }
     };
     assert!(
         said.starts_with(SUCCESS),
-        "pipeline.sh examples/{name}: {said}"
+        "pipeline.sh {}: {said}",
+        description.display()
     );
     read(&dir)
 }
@@ -91,17 +115,16 @@ pub(crate) fn pipeline(out: &Path) -> Command {
     command
 }
 
-fn build(name: &str, dir: &Path, environment: &[(&str, &str)]) -> String {
+fn build(description: &Path, dir: &Path, environment: &[(&str, &str)]) -> String {
     let made = make();
     if !made.starts_with(SUCCESS) {
         return made;
     }
     // Left over from another version, files would be judged that this one did not make.
     let _ = std::fs::remove_dir_all(dir);
-    let example = root().join("examples").join(name);
     let output = pipeline(dir)
         .envs(environment.iter().copied())
-        .arg(example)
+        .arg(description)
         .output()
         .unwrap();
     format!("{}\n{}", output.status, text(&output))

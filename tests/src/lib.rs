@@ -19,7 +19,7 @@ mod host;
 mod machine;
 mod record;
 
-pub use example::{Example, example, native};
+pub use example::{Example, example, native, without_dracut};
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, boot, slot};
 pub use record::events;
