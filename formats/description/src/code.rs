@@ -133,8 +133,8 @@ codes! {
         "Removal comes last, so the package will not be in the image.";
     BAD_COMMAND_LINE = 226, "The kernel would not understand the kernel command line.",
         "A double quote is not closed (the kernel takes everything behind it as one word), or the line is longer than the kernel keeps: 2048 bytes on x86, of which the medium needs some.";
-    NEVER_MATCHES = 227, "The architecture never matches.",
-        "Conditions compare with the machine name that uname -m prints: x86_64, not amd64; aarch64, not arm64.";
+    NEVER_MATCHES = 227, "A condition never holds.",
+        "arch=: conditions compare with the machine name that uname -m prints: x86_64, not amd64; aarch64, not arm64. profiles=: names are compared as they stand between the commas, blanks too.";
     SECOND_DEFINITION = 228, "A user is defined twice.",
         "The first definition counts; only the groups of the others are added.";
     BOOTS_ELSEWHERE = 229, "The medium would not deploy the system by itself.",
@@ -149,6 +149,22 @@ codes! {
         "A name is what the package manager is called with: it is not empty, holds no blanks or control characters, and does not begin with -, which would be an option.";
     MACHINE = 234, "The architecture is not supported.",
         "This release makes disks and media for x86_64. Conditions (arch=) may name any machine; what they select is taken or left out as in KIWI.";
+    BAD_SETTING = 235, "A setting is no name.",
+        "keytable and timezone become part of a path in the image: letters, digits, _, -, +, . and /, not / first and no .. in it.";
+    BAD_LABEL = 236, "The label of the root file system is too long.",
+        "ext4 keeps 16 bytes. Choose a shorter rootfs_label; without one it is ROOT.";
+    HALF_SERIAL = 237, "The boot menu is on the serial line, and nothing behind it.",
+        "output_console has serial, so the menu is seen there; kernelcmdline has no console=ttyS0, so kernel, deployment and login are not. Add the word, or take serial out.";
+    NO_GETTY = 238, "The serial console has no login.",
+        "console=ttyS0 sends the kernel's messages there. systemd also starts a login on it; other init systems do so only when they are told, in /etc/inittab or the like.";
+    NO_ROOM = 239, "The kernel is told to take less memory than the RAM disk has.",
+        "mem= hides all memory above it. The RAM disk may be as large as ramdisk_size, and the system needs memory beside it. Raise mem=, or take it out.";
+    NO_RESUME = 240, "A system in RAM cannot resume.",
+        "resume= names a swap partition that holds a hibernated system. There is none in RAM, and what is in RAM is gone when the power is.";
+    NO_SHELL = 241, "The login shell may be missing.",
+        "The user's shell comes from a package that the description does not ask for. Without it the login fails. Another package may bring it; then this warning can be ignored.";
+    PROFILE_TWICE = 242, "Two profiles have the same name.",
+        "The last one counts, as in KIWI: its <requires> and nothing of the others. Give each its own name, or join them.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";

@@ -44,7 +44,7 @@ pub fn read(files: &dyn Files, main: &str, report: &mut Report) -> Option<Docume
     if !counts_fit(&image, report) {
         return None;
     }
-    upgrade(&mut image, version);
+    upgrade(&mut image, version, report);
     check(&mut image, version, report);
     Some(Document { image, version })
 }

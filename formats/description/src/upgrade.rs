@@ -3,6 +3,8 @@
 //! A spelling is upgraded only where the description declares a version that had it. The new nodes
 //! keep the places of the old ones, so diagnostics point at what was written.
 
+use crate::code;
+use crate::diagnostic::{Report, warning};
 use crate::node::{Attribute, Node};
 use crate::table::Version;
 
@@ -64,16 +66,16 @@ pub fn old_value(element: &str, attribute: &str, word: &str) -> Option<&'static 
 }
 
 /// Upgrades a whole document that declares `version`.
-pub fn upgrade(node: &mut Node, version: Version) {
+pub fn upgrade(node: &mut Node, version: Version, report: &mut Report) {
     match node.name.as_str() {
-        "type" => upgrade_type(node, version),
+        "type" => upgrade_type(node, version, report),
         "bootloader" if version <= (8, 3) => split_console(node),
         "containerconfig" if version <= (7, 4) => rename(node, "additionaltags", "additionalnames"),
         _ => {}
     }
     upgrade_values(node, version);
     for child in &mut node.children {
-        upgrade(child, version);
+        upgrade(child, version, report);
     }
 }
 
@@ -95,7 +97,7 @@ fn upgrade_values(node: &mut Node, version: Version) {
     });
 }
 
-fn upgrade_type(node: &mut Node, version: Version) {
+fn upgrade_type(node: &mut Node, version: Version, report: &mut Report) {
     if version <= (6, 8) {
         node.attributes.retain(|a| a.name != "hybrid");
     }
@@ -103,7 +105,7 @@ fn upgrade_type(node: &mut Node, version: Version) {
         node.children.retain(|c| c.name != "pxedeploy");
     }
     if version <= (7, 1) {
-        add_bootloader(node);
+        add_bootloader(node, report);
     }
     if version <= (7, 2) && node.value("image") == Some("vmx") {
         forbid_resize(node);
@@ -121,7 +123,7 @@ fn upgrade_type(node: &mut Node, version: Version) {
 }
 
 /// Schema 7.2: four attributes of `<type>` became `<bootloader>`.
-fn add_bootloader(node: &mut Node) {
+fn add_bootloader(node: &mut Node, report: &mut Report) {
     const MOVED: &[(&str, &str)] = &[
         ("bootloader", "name"),
         ("bootloader_console", "console"),
@@ -139,7 +141,18 @@ fn add_bootloader(node: &mut Node) {
         });
         false
     });
-    let Some(name) = moved.iter().find(|a| a.name == "name") else {
+    let named = moved
+        .iter()
+        .find(|a| a.name == "name" && !a.value.trim().is_empty());
+    let Some(name) = named else {
+        for lost in moved.iter().filter(|a| a.name != "name") {
+            let fact = format!(
+                "{} of the boot loader is lost: no bootloader= names one",
+                lost.name
+            );
+            let label = "KIWI's upgrade drops it; write <bootloader name=\"grub2\" …/>";
+            report.add(warning(code::IGNORED, lost.name_span, fact, label));
+        }
         return;
     };
     if node.child("bootloader").is_none() {
@@ -196,14 +209,27 @@ fn split_console(node: &mut Node) {
         value: value.to_owned(),
         ..old.clone()
     };
-    node.attributes.push(new("output_console", output));
+    replace(node, new("output_console", output));
     if let Some(input) = input {
-        node.attributes.push(new("input_console", input));
+        replace(node, new("input_console", input));
     }
 }
 
+/// Where both spellings stand in one tag, the upgraded one counts, as in KIWI.
+fn replace(node: &mut Node, attribute: Attribute) {
+    node.attributes.retain(|a| a.name != attribute.name);
+    node.attributes.push(attribute);
+}
+
 fn rename(node: &mut Node, from: &str, to: &str) {
-    for attribute in node.attributes.iter_mut().filter(|a| a.name == from) {
-        attribute.name = to.to_owned();
+    if let Some(old) = node.attribute(from).cloned() {
+        node.attributes.retain(|a| a.name != from);
+        replace(
+            node,
+            Attribute {
+                name: to.to_owned(),
+                ..old
+            },
+        );
     }
 }

@@ -163,7 +163,9 @@ fn disk(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>) {
         plan.disk.root_label = label.to_owned();
         r.origin("/disk/root_label", node.value_span("rootfs_label"));
     }
-    if let Some(mib) = node.value("efipartsize").and_then(|v| v.parse().ok()) {
+    let mib = node.value("efipartsize").and_then(|v| v.parse().ok());
+    // 0 is as if it were not there, as in KIWI.
+    if let Some(mib) = mib.filter(|mib| *mib > 0) {
         plan.disk.efi_mib = mib;
         r.origin("/disk/efi_mib", node.value_span("efipartsize"));
     }

@@ -12,6 +12,7 @@ mod packages;
 mod preferences;
 mod ramdisk;
 mod repositories;
+mod rules;
 mod select;
 mod treat;
 mod users;
@@ -108,7 +109,8 @@ pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Dra
         .collect();
     preferences::fill(&mut plan, &sections, image, &mut r, report);
     let chosen = select::image_type(&sections, choice, image, report);
-    carried::fill(&mut plan, image, &sections, chosen.map(|c| c.0), &mut r);
+    let kind = chosen.map(|c| c.0);
+    carried::fill(&mut plan, image, &sections, kind, &mut r);
     if let Some((chosen, asked)) = chosen {
         if let Some(span) = asked {
             let option = format!(
@@ -126,6 +128,7 @@ pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Dra
     repositories::fill(&mut plan, image, &mut r, report);
     packages::fill(&mut plan, image, &mut r, report);
     users::fill(&mut plan, image, &mut r, report);
+    rules::check(&plan, kind, &r, report);
     finish(&mut plan, &r, report);
     Draft {
         plan,

@@ -239,8 +239,14 @@ fn check_uri(uri: &str, span: Span, report: &mut Report) {
     }
     let scheme = uri.split(':').next().unwrap_or_default();
     if uri.contains(':') && SCHEMES.contains(&scheme) {
-        if let Some((_, rest)) = uri.split_once("://") {
-            let host = rest.split('/').next().unwrap_or_default();
+        let rest = uri.split_once("://").map(|parts| parts.1);
+        let host = rest.and_then(|r| r.split('/').next()).unwrap_or_default();
+        if matches!(scheme, "http" | "https" | "ftp") && host.is_empty() {
+            let fact = format!("{} names no server", quoted(uri));
+            let label = format!("expected {scheme}://SERVER/PATH");
+            report.add(error(code::BAD_URI, span, fact, label));
+        }
+        if rest.is_some() {
             if host.contains('@') {
                 let fact = "the URI holds credentials";
                 let label = "expected a URI without user and password";
@@ -264,6 +270,11 @@ fn bad_uri(uri: &str, scheme: &str, span: Span) -> Diagnostic {
             "repositories inside the description are not read",
         )
         .help(help);
+    }
+    if scheme == "iso" {
+        let help =
+            "mount it, then name the directory: mount -o loop,ro FILE.iso /mnt, and dir:///mnt";
+        return error(code::BAD_URI, span, fact, "ISO images are not opened").help(help);
     }
     let label = match nearest(scheme, SCHEMES.iter().copied()).filter(|_| uri.contains(':')) {
         Some(near) => format!("did you mean {near}:?"),

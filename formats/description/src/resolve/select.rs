@@ -21,12 +21,13 @@ pub struct Conditions {
 impl Conditions {
     /// Whether an element counts, by its `profiles=` and `arch=`.
     pub fn hold(&self, node: &Node) -> bool {
+        let in_force = |name: &str| self.profiles.iter().any(|p| p.0 == name);
+        // Blanks count: KIWI compares the names as they stand between the commas.
         self.machine_fits(node)
-            && node.value("profiles").is_none_or(|names| {
-                names
-                    .split(',')
-                    .any(|n| self.profiles.iter().any(|p| p.0 == n.trim()))
-            })
+            && node
+                .attribute("profiles")
+                .filter(|a| !a.value.trim().is_empty())
+                .is_none_or(|names| names.value.split(',').any(in_force))
     }
 
     fn machine_fits(&self, node: &Node) -> bool {
@@ -60,8 +61,24 @@ pub fn conditions(image: &Node, choice: &Choice, report: &mut Report) -> Conditi
             imported.filter_map(|p| Some((p.value("name")?.to_owned(), p.value_span("name"))));
         conditions.profiles = named.collect();
     }
+    warn_of_twins(&declared, report);
     check_references(image, report);
     conditions
+}
+
+fn warn_of_twins(declared: &[&Node], report: &mut Report) {
+    for (index, profile) in declared.iter().enumerate() {
+        let name = profile.value("name");
+        let later = declared[index + 1..]
+            .iter()
+            .find(|p| p.value("name") == name);
+        if let (Some(name), Some(later)) = (name, later) {
+            let fact = format!("two profiles are called {}", quoted(name));
+            let span = later.value_span("name");
+            let found = warning(code::PROFILE_TWICE, span, fact, "the last one counts");
+            report.add(found.and(profile.value_span("name"), "this one does not"));
+        }
+    }
 }
 
 /// Brings a profile into force, then what it requires, depth first, as KIWI does.
@@ -73,7 +90,8 @@ fn require<'a>(
     way: &mut Vec<&'a str>,
     report: &mut Report,
 ) {
-    let Some(profile) = declared.iter().find(|p| p.value("name") == Some(name)) else {
+    // Of two with one name the last one counts, as in KIWI.
+    let Some(profile) = declared.iter().rfind(|p| p.value("name") == Some(name)) else {
         report.add(unknown(name, span, declared, &conditions.machine));
         return;
     };
@@ -140,14 +158,16 @@ fn known_profiles(name: &str, known: &[&str]) -> String {
 
 /// Conditions on profiles that nobody declares, and on machine names that no machine has.
 fn check_references(image: &Node, report: &mut Report) {
-    let names: Vec<&str> = image
+    let mut names: Vec<&str> = image
         .all("profiles")
         .flat_map(|p| p.all("profile"))
         .filter_map(|p| p.value("name"))
         .collect();
+    names.dedup();
     let mut rest: Vec<&Node> = image.children.iter().collect();
     while let Some(node) = rest.pop().filter(|_| !report.is_full()) {
         rest.extend(&node.children);
+        warn_of_blanks(node, report);
         for name in node
             .value("profiles")
             .into_iter()
@@ -161,6 +181,24 @@ fn check_references(image: &Node, report: &mut Report) {
             }
         }
         warn_of_aliases(node, report);
+    }
+}
+
+/// A blank beside a comma makes a name that no profile has.
+fn warn_of_blanks(node: &Node, report: &mut Report) {
+    let Some(names) = node.attribute("profiles") else {
+        return;
+    };
+    let mut parts = names.value.split(',');
+    if let Some(name) = parts.find(|p| p.trim() != *p && !p.trim().is_empty()) {
+        let fact = format!(
+            "profiles names {}, with a blank that no profile has",
+            quoted(name)
+        );
+        let label = "KIWI compares the blank too: this name never holds";
+        let tidy: Vec<&str> = names.value.split(',').map(str::trim).collect();
+        let edit = vec![(names.value_span, tidy.join(","))];
+        report.add(warning(code::NEVER_MATCHES, names.value_span, fact, label).fix(edit, false));
     }
 }
 

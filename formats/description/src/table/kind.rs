@@ -86,7 +86,7 @@ impl Kind {
                 !text.is_empty() && text.split_whitespace().all(|w| words.contains(&w))
             }
             Self::Name => is_name(text),
-            Self::Machines => text.split(',').all(|m| MACHINES.contains(&m.trim())),
+            Self::Machines => text.split(',').all(|m| MACHINES.contains(&m)),
             Self::Locales => text.split(',').all(is_locale),
             Self::Groups => text.split(',').all(is_group),
             Self::Size => number(text.trim_end_matches(['M', 'G'])),

@@ -18,6 +18,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 from lxml import etree, isoschematron
@@ -27,13 +28,14 @@ from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from generate import Generator  # noqa: E402
+from generate import TABLE, Generator  # noqa: E402
 
 MACHINE = 'x86_64'
 # Codes that say "Ramforge does not do this", while KIWI does; and two that KIWI tells later than here: it
 # looks for a version (R0204) before it builds, and useradd finds an id that is taken (R0231).
 UNSUPPORTED = {
     'R0204', 'R0231',
+    'R0234',
     'R0205', 'R0206', 'R0207', 'R0208', 'R0209', 'R0210', 'R0211', 'R0220', 'R0221', 'R0222', 'R0223',
     'R0224', 'R0226', 'R0301', 'R0302', 'R0303', 'R0304', 'R0305', 'R0306', 'R0008',
 }
@@ -77,7 +79,7 @@ def by_kiwi(path, profiles, image_type):
         bootstrap.discard(state.get_package_manager())  # KIWI adds it by itself
     resolved = {
         'name': xml.get_name(),
-        'version': state.get_image_version() or None,
+        'version': plain(state.get_image_version()),
         'profiles': list(dict.fromkeys(state.profiles)),
         'locale': first('locale'),
         'keytable': first('keytable'),
@@ -100,8 +102,65 @@ def by_kiwi(path, profiles, image_type):
         'kernelcmdline': build.get_kernelcmdline() or '',
         'repositories': [repository(r) for r in state.get_repository_sections()],
         'users': [user(state, u) for u in state.get_users()],
+        'type.volid': build.get_volid() or 'INSTALL',
+        'disk.efi_mib': build.get_efipartsize() or 20,
+        'oem.unattended_id': oem(state, 'oem-unattended-id'),
+        'bootloader.title': oem(state, 'oem-boot-title') or xml.get_displayname() or xml.get_name(),
+        'bootloader.serial_line': loader and loader.get_serial_line() or None,
+        'bootloader.terminals': terminals(loader),
+        **carried(xml, sections, build, loader),
     }
     return resolved, None
+
+
+def terminals(loader):
+    """GRUB's terminals of both directions, none apart."""
+    words = f'{loader.get_output_console() or ""} {loader.get_input_console() or ""}'.split() if loader else []
+    return sorted({w for w in words if w in ('console', 'serial', 'gfxterm')})
+
+
+def plain(value):
+    """A value as XML has it; None where it says nothing."""
+    value = text(value)
+    if value is None or value is False:
+        return None
+    return {True: 'true'}.get(value, str(value).strip()) if isinstance(value, bool) else str(value).strip() or None
+
+
+def getter(thing, name):
+    """KIWI's generated getters end in an underscore where the name is a word of Python."""
+    name = name.replace('-', '_')
+    return (getattr(thing, f'get_{name}', None) or getattr(thing, f'get_{name}_'))()
+
+
+def oem(state, name):
+    config = state.get_build_type_oemconfig_section()
+    return plain(getter(config, name)) if config else None
+
+
+def of_table(element, what, does):
+    return [k for k, rule in TABLE[element]['properties'].items() if k.startswith(what) and remarks(rule)['does'] in does]
+
+
+def remarks(rule):
+    return rule.get('x-ramforge') or TABLE[rule['items']['$ref'].rsplit('/', 1)[1]]['x-ramforge']
+
+
+def carried(xml, sections, build, loader):
+    """What stands in the plan as it was written: attributes of <type>, elements of <oemconfig>, the rest."""
+    found = {}
+    for name in of_table('type', '@', ('carried', 'ignored')):
+        if not remarks(TABLE['type']['properties'][name]).get('until'):
+            found[f'type.attributes.{name[1:]}'] = plain(getter(build, name[1:]))
+    config = build.get_oemconfig()
+    for name in of_table('oemconfig', 'oem-', ('carried', 'ignored')):
+        if not remarks(TABLE['oemconfig']['properties'][name]).get('until'):
+            found[f'oem.elements.{name}'] = plain(getter(config[0], name)) if config else None
+    licences = [licence for s in sections for licence in s.get_showlicense()]
+    found['carried.preferences/showlicense'] = '\n'.join(licence.strip() for licence in licences) or None
+    found['carried.image/id'] = plain(xml.get_id())
+    found['carried.bootloader/timeout_style'] = plain(loader.get_timeout_style()) if loader else None
+    return found
 
 
 def removed(state, force):
@@ -111,11 +170,11 @@ def removed(state, force):
 
 def repository(r):
     return {
-        'uri': r.get_source().get_path(),
+        'uri': re.sub('^/', 'dir:///', r.get_source().get_path()),
         'alias': r.get_alias(),
         'priority': r.get_priority() or 0,
         'distribution': r.get_distribution(),
-        'components': r.get_components(),
+        'components': ' '.join(r.get_components().split()) if r.get_components() else None,
         'imageinclude': bool(r.get_imageinclude()),
         'signature_check': r.get_repository_gpgcheck() is not False,
     }
@@ -160,15 +219,35 @@ def by_us(program, path, options):
         'kernelcmdline': plan['kernelcmdline'],
         'repositories': plan['repositories'],
         'users': plan['users'],
+        'type.volid': plan['type']['volid'],
+        'disk.efi_mib': plan['disk']['efi_mib'],
+        'oem.unattended_id': plan['oem'].get('unattended_id'),
+        'bootloader.title': plan['bootloader']['title'],
+        'bootloader.serial_line': plan['bootloader'].get('serial_line'),
+        'bootloader.terminals': sorted(plan['bootloader']['console'].split()),
+        **{f'type.attributes.{k}': written(v) for k, v in plan['type']['attributes'].items()},
+        **{f'oem.elements.{k}': written(v) for k, v in plan['oem']['elements'].items()},
+        **{f'carried.{k}': v for k, v in plan.get('carried', {}).items()},
     }
     return resolved, [], run.stderr
+
+
+def written(value):
+    """A value as it was written: a switch by any spelling, a number without its leading zeros."""
+    switch = {'1': '1', 'true': 'true', 'false': None, '': None}
+    return switch.get(value, value)
 
 
 def differences(theirs, ours):
     """Values that are not the same, apart from what Ramforge does on purpose."""
     found = []
-    for key, value in theirs.items():
-        mine = ours[key]
+    for key in dict.fromkeys([*theirs, *ours]):
+        value, mine = theirs.get(key), ours.get(key)
+        if key.startswith(('type.attributes.', 'oem.elements.')) and {value, mine} <= {'1', 'true', '0', None}:
+            # A number 0 says as little as a switch that is off, and 1 may be either.
+            value, mine = ({'1': 'true', '0': None}.get(v, v) for v in (value, mine))
+        if key == 'oem.unattended_id' and value is None:
+            continue  # Without one, the RAM disk is the target here.
         if key == 'kernelcmdline':
             # The words of the RAM disk belong to the medium, and are told apart in the plan.
             words = [w for w in value.split() if w != 'rd.kiwi.ramdisk' and not w.startswith('ramdisk_size=')]
@@ -236,6 +315,10 @@ def jobs(asked, scratch):
         yield str(path), path, asked.profile, asked.type
     if not asked.description:
         path = pathlib.Path(scratch, 'generated.kiwi')
+        for name in ('a-file', 'key.asc'):
+            pathlib.Path(scratch, name).write_text(name)
+        with tarfile.open(pathlib.Path(scratch, 'archive.tar'), 'w') as archive:
+            archive.add(pathlib.Path(scratch, 'a-file'), 'a-file')
         for seed in range(asked.seed, asked.seed + asked.count):
             generator = Generator(seed)
             path.write_text(generator.description())
