@@ -48,6 +48,11 @@ impl Context {
         &self.store
     }
 
+    /// The name of the run that this stage belongs to.
+    pub fn run(&self) -> &str {
+        self.log.run()
+    }
+
     /// Name and version for a section's `by`.
     pub fn stage(&self) -> &'static str {
         self.name

@@ -98,6 +98,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Damaged { .. } => Self::damaged(error.to_string()),
             store::Error::NewerLayout { .. } => Self::refused(error.to_string()),
+            store::Error::BadName(_) => Self::new(Exit::Usage, error.to_string()),
             _ => Self::failed(error.to_string()),
         }
     }
@@ -111,7 +112,11 @@ impl From<manifest::Error> for Error {
 
 impl From<::journal::Error> for Error {
     fn from(error: ::journal::Error) -> Self {
-        Self::failed(error.to_string())
+        use ::journal::Error as E;
+        match error {
+            E::BadRunId(_) | E::NoSuchRun(_) => Self::new(Exit::Usage, error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -12,24 +12,38 @@ const MESSAGE_LIMIT: usize = 1600;
 
 /// A journal that may be written from two threads; or none, for a question that is no part of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct Log(Option<Arc<Mutex<Journal>>>);
+pub(crate) struct Log {
+    run: Arc<str>,
+    journal: Option<Arc<Mutex<Journal>>>,
+}
 
 impl Log {
     /// Opens the journal of the run that RAMFORGE_RUN names, or of a new one.
     pub(crate) fn open(store: &Store) -> Result<Self> {
         let run = std::env::var("RAMFORGE_RUN").unwrap_or_else(|_| ::journal::new_run_id());
         let journal = Journal::open(&store.journal_dir(), &run)?;
-        Ok(Self(Some(Arc::new(Mutex::new(journal)))))
+        Ok(Self {
+            run: run.into(),
+            journal: Some(Arc::new(Mutex::new(journal))),
+        })
     }
 
     /// Keeps nothing.
     pub(crate) fn silent() -> Self {
-        Self(None)
+        Self {
+            run: "".into(),
+            journal: None,
+        }
+    }
+
+    /// The run's name.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
     }
 
     /// Appends one event.
     pub(crate) fn append(&self, event: Event) -> Result<()> {
-        match &self.0 {
+        match &self.journal {
             None => Ok(()),
             Some(journal) => Ok(journal
                 .lock()

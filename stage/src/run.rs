@@ -167,7 +167,9 @@ where
     journal.failures(|| {
         // Before the wait for stdin: in a pipeline a missing program shows at once.
         let tools = locate(&(stage.tools)(options))?;
-        let manifest = Manifest::parse(&read_manifest(file)?)?;
+        let text = read_manifest(file)?;
+        let manifest = Manifest::parse(&text)?;
+        journal.store.note(&text)?;
         let mut cx = journal.context(manifest, tools);
         let section = match attempt(&mut cx, stage, options, verb) {
             Err(error) if error.is_stale() => {
@@ -274,6 +276,7 @@ impl Journaled {
         let store = Store::open_default()?;
         store.sweep()?;
         let log = Log::open(&store)?;
+        let store = store.hold(log.run())?;
         Ok(Self { name, store, log })
     }
 

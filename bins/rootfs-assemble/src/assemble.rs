@@ -28,6 +28,7 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
     let job = Job {
         user_namespace: maps.is_some(),
         store: cx.store().root().display().to_string(),
+        run: cx.run().to_owned(),
         root: subdir(dir, "root")?.display().to_string(),
         work: subdir(dir, "work")?.display().to_string(),
         ram: ram(options, &chosen)?,

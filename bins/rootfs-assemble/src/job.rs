@@ -11,6 +11,8 @@ pub struct Job {
     pub user_namespace: bool,
     /// The store's directory.
     pub store: String,
+    /// The run that holds what the worker needs.
+    pub run: String,
     /// An empty directory that becomes the root of the build tree.
     pub root: String,
     /// An empty directory beside it, for what does not stay.

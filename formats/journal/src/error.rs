@@ -42,6 +42,11 @@ pub enum Error {
         "journal: run id {0:?}: expected letters, digits, '-', '_' and '.' only (RAMFORGE_RUN sets it)"
     )]
     BadRunId(String),
+    /// There is no journal of that name.
+    #[error(
+        "journal: there is no run {0:?}; expected one that `ramforge start-run` began in this store (RAMFORGE_RUN and RAMFORGE_STORE)"
+    )]
+    NoSuchRun(String),
     /// A line could not be written as canonical JSON.
     #[error("journal: {0}")]
     Manifest(#[from] manifest::Error),

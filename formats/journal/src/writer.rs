@@ -26,6 +26,18 @@ impl Journal {
     /// # Errors
     /// [`Error::BadRunId`] or [`Error::Io`].
     pub fn open(dir: &Path, run: &str) -> Result<Self> {
+        Self::open_with(dir, run, true)
+    }
+
+    /// Opens `dir/RUN.jsonl`, which must be there.
+    ///
+    /// # Errors
+    /// [`Error::BadRunId`], [`Error::NoSuchRun`] or [`Error::Io`].
+    pub fn open_existing(dir: &Path, run: &str) -> Result<Self> {
+        Self::open_with(dir, run, false)
+    }
+
+    fn open_with(dir: &Path, run: &str, create: bool) -> Result<Self> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if run.is_empty() || run.starts_with('.') || !run.chars().all(fits) {
             return Err(Error::BadRunId(run.to_owned()));
@@ -34,10 +46,13 @@ impl Journal {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
-            .create(true)
+            .create(create)
             .open(&path);
         match file {
             Ok(file) => Ok(Self { path, file }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !create => {
+                Err(Error::NoSuchRun(run.to_owned()))
+            }
             Err(source) => Err(Error::Io { path, source }),
         }
     }

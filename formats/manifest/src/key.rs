@@ -52,6 +52,14 @@ pub fn part_key<T: Serialize>(stage: &str, part: &str, facts: &T) -> Result<Stag
     stage_key(&format!("{stage}/{part}"), facts)
 }
 
+/// The key under which the package file with that SHA-256 (64 hexadecimal digits) is recorded.
+///
+/// # Errors
+/// As [`to_canonical`].
+pub fn package_key(sha256: &str) -> Result<StageKey> {
+    stage_key("package", &sha256)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

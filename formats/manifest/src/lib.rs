@@ -32,7 +32,7 @@ pub use disk::{Disk, FileSystem, Partition, PartitionRole};
 pub use document::{FORMAT, Manifest};
 pub use error::{Error, Result};
 pub use initrd::{Initrd, Segment};
-pub use key::{StageKey, part_key, stage_key};
+pub use key::{StageKey, package_key, part_key, stage_key};
 pub use lock::{InvalidLock, Lock, LockedPackage, Request};
 pub use media::{BootEntry, Media};
 pub use object::{Digest, Object};

@@ -48,6 +48,9 @@ pub enum Error {
         /// What is wrong with it.
         fact: String,
     },
+    /// A name that is no file name.
+    #[error("store: the name {0:?}: expected up to 200 letters, digits, '-', '_' and '.'")]
+    BadName(String),
     /// A value could not be written as canonical JSON.
     #[error("store: {0}")]
     Manifest(#[from] manifest::Error),

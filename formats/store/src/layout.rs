@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use manifest::{Digest, Object, StageKey, to_canonical};
 use serde_json::{Value, json};
 
 use crate::error::{At, Error, Result};
+use crate::hold::{Hold, file_name};
 use crate::objects::write_whole;
 use crate::sync::Unsynced;
 
@@ -23,11 +25,12 @@ const LAYOUT: &str =
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory holds Ramforge's store. It can be made again.\n";
 
-/// A store on a local file system. Cheap to clone; holds no open file.
+/// A store on a local file system. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
     pub(crate) unsynced: Unsynced,
+    pub(crate) held: Option<Arc<Hold>>,
 }
 
 impl Store {
@@ -57,6 +60,7 @@ impl Store {
         let store = Self {
             root,
             unsynced: Unsynced::default(),
+            held: None,
         };
         match fs::read(store.root.join("store.json")) {
             Ok(bytes) => store.check_layout(&bytes)?,
@@ -76,6 +80,11 @@ impl Store {
         self.root.join("journal")
     }
 
+    /// Where the manifests lie that garbage collection keeps.
+    pub fn refs_dir(&self) -> PathBuf {
+        self.root.join("refs")
+    }
+
     /// Where unfinished things lie.
     pub(crate) fn tmp_dir(&self) -> PathBuf {
         self.root.join("tmp")
@@ -93,7 +102,8 @@ impl Store {
         Some(Object { blake3, size: 0 })
     }
 
-    fn action_path(&self, key: &StageKey) -> PathBuf {
+    /// Where an action lies, whether or not it is there.
+    pub fn action_path(&self, key: &StageKey) -> PathBuf {
         self.root.join("actions").join(fan_out(key.digest()))
     }
 
@@ -136,14 +146,19 @@ impl Store {
         }
     }
 
-    /// What was recorded under `key`; `None` where nothing was, or only rubbish is left of it.
+    /// What was recorded under `key`; `None` where nothing was, or only rubbish is left of it. It is noted in
+    /// the hold, if there is one: what it names stays.
     ///
     /// # Errors
     /// [`Error::Io`] where the entry exists and cannot be read.
     pub fn action(&self, key: &StageKey) -> Result<Option<Value>> {
         let path = self.action_path(key);
+        let pass = self.enter()?;
         match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Ok(bytes) => {
+                pass.note_result(key, &bytes)?;
+                Ok(serde_json::from_slice(&bytes).ok())
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).at(&path),
         }
@@ -171,7 +186,25 @@ impl Store {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).at(dir)?;
         }
-        write_whole(self, &path, to_canonical(value)?.as_bytes())
+        let text = to_canonical(value)?;
+        self.enter()?.note_result(key, text.as_bytes())?;
+        write_whole(self, &path, text.as_bytes())
+    }
+
+    /// Where the ref of that name lies, whether or not it is there.
+    ///
+    /// # Errors
+    /// [`Error::BadName`].
+    pub fn ref_path(&self, name: &str) -> Result<PathBuf> {
+        Ok(self.refs_dir().join(file_name(name)?))
+    }
+
+    /// Writes a ref: a manifest whose objects stay. Replaces the one of that name.
+    ///
+    /// # Errors
+    /// [`Error::BadName`] or [`Error::Io`].
+    pub fn set_ref(&self, name: &str, manifest: &[u8]) -> Result<()> {
+        write_whole(self, &self.ref_path(name)?, manifest)
     }
 
     /// Makes everything that this process has stored so far survive a power cut. Comes before anything durable
@@ -181,6 +214,17 @@ impl Store {
     /// [`Error::Io`]: late write errors show here.
     pub fn sync(&self) -> Result<()> {
         self.unsynced.sync(&self.root)
+    }
+
+    /// Makes everything that was done to the store, by whomever, survive a power cut.
+    ///
+    /// # Errors
+    /// As [`Store::sync`].
+    pub fn flush(&self) -> Result<()> {
+        let dir = fs::File::open(&self.root).at(&self.root)?;
+        rustix::fs::syncfs(&dir)
+            .map_err(std::io::Error::from)
+            .at(&self.root)
     }
 }
 

@@ -34,7 +34,7 @@ impl Store {
     /// [`Error::Io`].
     pub fn put(&self, bytes: &[u8]) -> Result<Object> {
         let object = Object::of(bytes);
-        if self.has(&object) {
+        if self.claim(&object)? {
             return Ok(object);
         }
         let mut writer = self.writer()?;
@@ -190,6 +190,8 @@ impl Store {
     /// Moves a finished file of `tmp/` to its name.
     fn publish(&self, file: NamedTempFile, object: Object) -> Result<Object> {
         let path = self.object_path(&object);
+        let pass = self.enter()?;
+        pass.note_object(&object)?;
         if self.has(&object) {
             return Ok(object);
         }

@@ -101,6 +101,24 @@ impl Store {
         }
     }
 
+    /// The object with that digest, with its size as it is kept; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Damaged`] for a recipe that is not the one that was written.
+    pub fn find(&self, blake3: Digest) -> Result<Option<Object>> {
+        let nameless = Object { blake3, size: 0 };
+        let path = self.object_path(&nameless);
+        match fs::metadata(&path) {
+            Ok(meta) => {
+                let size = meta.len();
+                return Ok(Some(Object { blake3, size }));
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e).at(&path),
+            Err(_) => {}
+        }
+        Ok(self.any_recipe(&nameless)?.map(|recipe| recipe.object))
+    }
+
     /// Where the recipe of an object lies, whether or not it is there.
     pub fn recipe_path(&self, object: &Object) -> PathBuf {
         self.root().join("recipes").join(fan_out(&object.blake3))
@@ -123,6 +141,8 @@ impl Store {
 
     fn record_recipe(&self, object: Object, parts: &[Object]) -> Result<()> {
         let path = self.recipe_path(&object);
+        let pass = self.enter()?;
+        pass.note_object(&object)?;
         if self.has_plain(&object) {
             return Ok(());
         }
@@ -136,20 +156,30 @@ impl Store {
     }
 
     fn recipe(&self, object: &Object) -> Result<Option<Recipe>> {
+        match self.any_recipe(object)? {
+            Some(recipe) if recipe.object.size != object.size => Err(self.not_as_written(object)),
+            recipe => Ok(recipe),
+        }
+    }
+
+    /// The recipe of the object with that digest, whatever its size.
+    fn any_recipe(&self, object: &Object) -> Result<Option<Recipe>> {
         let path = self.recipe_path(object);
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.at(&path)?,
         };
         let recipe = parse(&bytes).filter(|r| {
-            r.object == *object && r.parts.iter().map(|p| p.size).sum::<u64>() == object.size
+            let sum: u64 = r.parts.iter().map(|p| p.size).sum();
+            r.object.blake3 == object.blake3 && sum == r.object.size
         });
-        match recipe {
-            Some(recipe) => Ok(Some(recipe)),
-            None => Err(Error::Damaged {
-                path,
-                fact: "it is not the recipe that was written".to_owned(),
-            }),
+        recipe.map(Some).ok_or_else(|| self.not_as_written(object))
+    }
+
+    fn not_as_written(&self, object: &Object) -> Error {
+        Error::Damaged {
+            path: self.recipe_path(object),
+            fact: "it is not the recipe that was written".to_owned(),
         }
     }
 }

@@ -187,7 +187,7 @@ fn content(store: &Store, path: &Path, length: u64) -> Result<Object> {
         return Ok(store.put(&bytes)?);
     }
     let object = hash(&mut file).at(path)?;
-    if store.has(&object) {
+    if store.claim(&object)? {
         return Ok(object);
     }
     file.rewind().at(path)?;

@@ -158,7 +158,7 @@ fn warn(text: impl Into<String>) {
 
 /// From an empty directory to a tree in the store.
 fn work(job: &Job) -> Result<Outcome> {
-    let store = Store::open(mounts::STORE.as_ref())?;
+    let store = Store::open(mounts::STORE.as_ref())?.hold(&job.run)?;
     let mut base = base::prepare(&store, job)?;
     let guest = guest::Guest::new(&store, base.epoch);
     if let Some(object) = &job.image.overlay {
