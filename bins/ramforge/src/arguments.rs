@@ -53,8 +53,36 @@ pub(crate) enum Verb {
         #[arg(long)]
         repair: bool,
     },
-    /// Counts objects, actions and bytes
-    StoreStats,
+    /// Removes what no recent run led to, beside running builds; pins and running builds keep what they need
+    Gc {
+        /// Runs younger than this keep their results
+        #[arg(long, value_name = "DAYS", default_value_t = crate::gc::KEEP_DAYS)]
+        keep_days: u64,
+        /// Remove the oldest runs' results until the objects take at most this: 500M, 20G; a number: bytes
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        max_size: Option<u64>,
+        /// Say what would go, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keeps what a manifest names, whatever gc is told
+    Pin {
+        /// A name for it: letters, digits, '-', '_', '.'
+        name: String,
+        /// The manifest; without it, stdin
+        manifest: Option<PathBuf>,
+    },
+    /// Ends a pin
+    Unpin {
+        /// Its name
+        name: String,
+    },
+    /// Counts objects, results and bytes: by kind, and by what keeps them
+    StoreStats {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Begins a run in the journal and prints its id, for RAMFORGE_RUN
     StartRun {
         /// What was asked for
@@ -75,6 +103,22 @@ pub(crate) enum Verb {
         #[arg(default_value = "null", value_parser = json)]
         data: Value,
     },
+}
+
+/// A number of bytes: `20G`.
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("{text:?}: expected a number of bytes, or one with K, M, G or T");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(expected()),
+    };
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    number.checked_mul(1 << shift).ok_or_else(expected)
 }
 
 fn json(text: &str) -> Result<Value, String> {

@@ -15,15 +15,18 @@ use manifest::{Disk, Manifest, Media, Object, Plan, Rootfs};
 use stage::{At, Error, Result};
 use store::Store;
 
-use crate::print;
+use crate::{objects, print, run};
 
 pub(crate) fn export(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()> {
-    let text = match manifest {
-        Some(path) => fs::read_to_string(path).at(path)?,
-        None => io::read_to_string(io::stdin().lock())
-            .map_err(|e| Error::failed(format!("stdin: {e}")))?,
-    };
-    let manifest = Manifest::parse(&text)?;
+    let manifest = Manifest::parse(&objects::text(manifest)?)?;
+    run::holding(store, |store| {
+        store.note(&manifest.to_line()?)?;
+        files(store, &manifest, dir)
+    })
+}
+
+/// Everything that the manifest has so far.
+fn files(store: &Store, manifest: &Manifest, dir: &Path) -> Result<()> {
     let plan: Plan = manifest.section()?;
     let stem = format!("{}.{}-{}", plan.name, plan.arch, plan.version);
     if stem.contains('/') {

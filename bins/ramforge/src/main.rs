@@ -4,9 +4,12 @@
 
 mod arguments;
 mod export;
+mod gc;
 mod inspect;
 mod objects;
+mod pin;
 mod run;
+mod stats;
 mod verify;
 
 use std::io::Write;
@@ -43,10 +46,17 @@ fn run(verb: Verb) -> stage::Result<()> {
     stage::listen();
     let store = store::Store::open_default()?;
     match verb {
-        Verb::Put { file } => objects::put(&store, file.as_deref()),
+        Verb::Put { file } => objects::put(store, file.as_deref()),
         Verb::Get { object, output } => objects::get(&store, &object, output.as_deref()),
         Verb::Verify { repair } => verify::verify(&store, repair),
-        Verb::StoreStats => objects::stats(&store),
+        Verb::Gc {
+            keep_days,
+            max_size,
+            dry_run,
+        } => gc::gc(&store, keep_days, max_size, dry_run),
+        Verb::Pin { name, manifest } => pin::pin(&store, &name, manifest.as_deref()),
+        Verb::Unpin { name } => pin::unpin(&store, &name),
+        Verb::StoreStats { json } => stats::stats(&store, json),
         Verb::Export { manifest, output } => export::export(&store, manifest.as_deref(), &output),
         Verb::StartRun { arguments } => run::start(&store, arguments),
         Verb::FinishRun { code } => run::finish(&store, code),

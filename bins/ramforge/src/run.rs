@@ -23,21 +23,42 @@ pub(crate) fn start(store: &Store, mut arguments: Vec<String>) -> Result<()> {
 }
 
 pub(crate) fn finish(store: &Store, code: u8) -> Result<()> {
-    Ok(current(store)?.append(Event::RunFinished { code })?)
+    let (run, mut journal) = current(store)?;
+    journal.append(Event::RunFinished { code })?;
+    Ok(store.release(&run)?)
 }
 
 pub(crate) fn event(store: &Store, stage: String, name: String, data: &Value) -> Result<()> {
-    Ok(current(store)?.append(Event::Custom {
-        stage,
-        name,
-        data: data.clone(),
-    })?)
+    let data = data.clone();
+    let (_, mut journal) = current(store)?;
+    Ok(journal.append(Event::Custom { stage, name, data })?)
 }
 
-fn current(store: &Store) -> Result<Journal> {
+/// The store with a hold: of the run that RAMFORGE_RUN names, else of a new one, which lasts a day.
+pub(crate) fn held(store: Store) -> Result<Store> {
+    let run = std::env::var("RAMFORGE_RUN").unwrap_or_else(|_| new_run_id());
+    Ok(store.hold(&run)?)
+}
+
+/// Does what needs objects for a moment: in the hold of the run that RAMFORGE_RUN names, else in one that ends with it.
+pub(crate) fn holding<T>(store: &Store, work: impl FnOnce(&Store) -> Result<T>) -> Result<T> {
+    let given = std::env::var("RAMFORGE_RUN").ok();
+    let run = given.clone().unwrap_or_else(new_run_id);
+    let held = store.clone().hold(&run)?;
+    let done = work(&held);
+    drop(held);
+    if given.is_none() {
+        store.release(&run)?;
+    }
+    done
+}
+
+/// The run that RAMFORGE_RUN names, which must have begun.
+fn current(store: &Store) -> Result<(String, Journal)> {
     let run = std::env::var("RAMFORGE_RUN").map_err(|_| {
         Error::new(Exit::Usage, "RAMFORGE_RUN is not set")
             .advice("export RAMFORGE_RUN=$(ramforge start-run)")
     })?;
-    Ok(Journal::open(&store.journal_dir(), &run)?)
+    let journal = Journal::open_existing(&store.journal_dir(), &run)?;
+    Ok((run, journal))
 }

@@ -2,45 +2,35 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use manifest::{Digest, Object};
 use serde_json::Value;
 use stage::{At, Error, Result};
 use store::Store;
 
-use crate::objects::files;
+use crate::objects::{files, name_of};
 use crate::print;
+
+/// How often the progress is shown on a terminal.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Reads every object, then follows every recorded result to the last object that it leads to.
 pub(crate) fn verify(store: &Store, repair: bool) -> Result<()> {
-    let (mut checked, mut damaged, mut incomplete) = (0_u64, 0_u64, 0_u64);
-    for path in files(&store.root().join("objects")) {
-        stage::interrupted()?;
-        checked += 1;
-        if !is_whole(store, &name_of(&path)) {
-            damaged += 1;
-            print(&format!("damaged: {}", path.display()))?;
-            if repair {
-                fs::remove_file(&path).at(&path)?;
-            }
+    let objects: Vec<PathBuf> = files(&store.root().join("objects")).collect();
+    let damaged = damaged(store, &objects)?;
+    for path in &damaged {
+        print(&format!("damaged: {}", path.display()))?;
+        if repair {
+            fs::remove_file(path).at(path)?;
         }
     }
-    let mut known = Known {
-        store,
-        complete: HashMap::new(),
-    };
-    for path in files(&store.root().join("actions")) {
-        stage::interrupted()?;
-        let text = fs::read(&path).at(&path)?;
-        let whole = serde_json::from_slice(&text).is_ok_and(|value| known.leads_to_all(&value));
-        if !whole {
-            incomplete += 1;
-            if repair {
-                fs::remove_file(&path).at(&path)?;
-            }
-        }
-    }
+    let (checked, damaged) = (objects.len(), damaged.len());
+    let incomplete = incomplete(store, repair)?;
     print(&format!(
         "{checked} objects read, {damaged} damaged; {incomplete} results lead to what is not there"
     ))?;
@@ -54,28 +44,87 @@ pub(crate) fn verify(store: &Store, repair: bool) -> Result<()> {
     }
 }
 
-/// Whether the file of that name can be read and has that digest.
-fn is_whole(store: &Store, name: &str) -> bool {
-    let Ok(blake3) = name.parse::<Digest>() else {
-        return false;
+/// Those of the files that are not what their name says; read on all processors.
+fn damaged(store: &Store, objects: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let work = || {
+        let mut damaged = Vec::new();
+        while let Some(path) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
+            stage::interrupted()?;
+            // One that garbage collection has just taken is not damaged.
+            match fs::metadata(path) {
+                Ok(meta) if is_sound(store, path, meta.len()) => {
+                    bytes.fetch_add(meta.len(), Ordering::Relaxed);
+                }
+                _ if path.exists() => damaged.push(path.clone()),
+                _ => {}
+            }
+        }
+        Ok(damaged)
     };
-    let path = store.object_path(&Object { blake3, size: 0 });
-    let Ok(meta) = fs::metadata(path) else {
-        return false;
-    };
-    store
-        .verify(&Object {
-            blake3,
-            size: meta.len(),
-        })
-        .is_ok()
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let (done, shown) = channel::<()>();
+        scope.spawn(|| show(shown, &next, objects.len(), &bytes));
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            let lost = |_| Err(Error::failed("a reading thread was lost"));
+            all.extend(worker.join().unwrap_or_else(lost)?);
+        }
+        drop(done);
+        all.sort();
+        Ok(all)
+    })
 }
 
-/// `…/ab/cdef…` → `abcdef…`.
-fn name_of(path: &std::path::Path) -> String {
-    let mut parts = path.iter().rev().filter_map(|p| p.to_str());
-    let rest = parts.next().unwrap_or_default();
-    format!("{}{rest}", parts.next().unwrap_or_default())
+/// Shows how far the reading is, on a terminal, until the other end of `done` is gone.
+fn show(done: std::sync::mpsc::Receiver<()>, next: &AtomicUsize, count: usize, bytes: &AtomicU64) {
+    let terminal = std::io::stderr().is_terminal();
+    while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(TICK) {
+        if terminal {
+            let (at, mib) = (
+                next.load(Ordering::Relaxed),
+                bytes.load(Ordering::Relaxed) >> 20,
+            );
+            let at = at.min(count);
+            let text = format!("\r\x1b[Kramforge: {at} of {count} objects, {mib} MiB");
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+    if terminal {
+        let _ = std::io::stderr().lock().write_all(b"\r\x1b[K");
+    }
+}
+
+/// Whether the file at `path` has the digest that it is named by.
+fn is_sound(store: &Store, path: &Path, size: u64) -> bool {
+    let blake3 = name_of(path).parse::<Digest>();
+    blake3.is_ok_and(|blake3| store.verify(&Object { blake3, size }).is_ok())
+}
+
+/// Number of recorded results that lead to what is not there.
+fn incomplete(store: &Store, repair: bool) -> Result<usize> {
+    let mut known = Known::new(store);
+    let mut incomplete = 0;
+    for path in files(&store.root().join("actions")) {
+        stage::interrupted()?;
+        let text = fs::read(&path).unwrap_or_default();
+        let whole = serde_json::from_slice(&text).is_ok_and(|value| known.leads_to_all(&value));
+        // Garbage collection removes results before it removes what they lead to.
+        if !whole && path.exists() {
+            incomplete += 1;
+            if repair {
+                fs::remove_file(&path).at(&path)?;
+            }
+        }
+    }
+    Ok(incomplete)
+}
+
+/// Whether everything that a JSON text leads to is there.
+pub(crate) fn is_whole(store: &Store, text: &str) -> bool {
+    serde_json::from_str(text).is_ok_and(|value| Known::new(store).leads_to_all(&value))
 }
 
 /// Objects that were followed already.
@@ -84,7 +133,12 @@ struct Known<'a> {
     complete: HashMap<Object, bool>,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    fn new(store: &'a Store) -> Self {
+        let complete = HashMap::new();
+        Self { store, complete }
+    }
+
     /// Whether every object that `value` names is there, and with it all that those name.
     fn leads_to_all(&mut self, value: &Value) -> bool {
         match value {
