@@ -113,9 +113,15 @@ struct DiskInput {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct InitrdInput {
-    image: Object,
+    image: SizeInput,
     unpacked_bytes: u64,
     segments: Vec<manifest::Segment>,
+}
+
+/// Of the initrd's bytes only their number counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct SizeInput {
+    size: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -84,6 +84,7 @@ fn known<'a>(history: &'a [Run], name: &'a str) -> Result<&'a str> {
 /// One stage, its newest run, and the runs of the same description before that one.
 struct Question<'a> {
     store: &'a Store,
+    history: &'a [Run],
     name: &'a str,
     run: Option<&'a Run>,
     earlier: Vec<&'a Run>,
@@ -98,6 +99,7 @@ impl<'a> Question<'a> {
         let same = |other: &&Run| run.is_some_and(|run| run.arguments == other.arguments);
         Self {
             store,
+            history,
             name,
             run,
             earlier: runs.filter(same).collect(),
@@ -195,11 +197,11 @@ impl<'a> Question<'a> {
             return Ok("from the store".to_owned());
         }
         let before = self.earlier.iter().find_map(|run| {
-            let parts = &run.stage(self.name)?.parts;
+            let parts = &self.maker(run.stage(self.name)?).parts;
             parts.iter().rev().find(|p| p.part == part.part)
         });
         let Some(before) = before else {
-            return Ok("made for the first time".to_owned());
+            return Ok("made: no earlier one is known".to_owned());
         };
         let place = format!("{}/{}", self.name, part.part);
         let said = self.differences(&place, before.facts, part.facts)?;
@@ -209,6 +211,16 @@ impl<'a> Question<'a> {
             }
             false => format!("made again: {}", said.join("; ")),
         })
+    }
+
+    /// Who made the result that a stage found in the store, be it for another description.
+    fn maker(&self, stage: &'a StageRun) -> &'a StageRun {
+        let all = self.history.iter().rev().flat_map(|run| &run.stages);
+        let same = |s: &&StageRun| s.stage == stage.stage && s.facts == stage.facts && !s.found;
+        match stage.found {
+            true => all.into_iter().find(same).unwrap_or(stage),
+            false => stage,
+        }
     }
 
     /// What differs between two sets of facts, in words.

@@ -1,0 +1,133 @@
+//! Everything that is read besides the document: files of the description, the environment, options, programs of
+//! the host, repositories. Which fields of which keys differ when it changes, and no others.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use pipeline_tests::program;
+
+use crate::place::{Call, Place, archive};
+
+/// One change of what is read.
+pub struct Row {
+    pub name: &'static str,
+    /// Changes the description in this directory, the place, or how the programs are called.
+    pub change: fn(&Place, &Path, &mut Call),
+    pub expect: &'static [&'static str],
+}
+
+const fn row(
+    name: &'static str,
+    change: fn(&Place, &Path, &mut Call),
+    expect: &'static [&'static str],
+) -> Row {
+    Row {
+        name,
+        change,
+        expect,
+    }
+}
+
+const NOTHING: &[&str] = &[];
+const OVERLAY: &[&str] = &["rootfs-assemble plan.overlay"];
+const KEYS: &[&str] = &["rootfs-assemble plan.repositories"];
+
+// A table: one row a line.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row("an overlay file's content", |_, dir, _| write(dir, "root/etc/motd", "goodbye\n"), OVERLAY),
+    row("an overlay file's mode", |_, dir, _| chmod(dir, "root/etc/motd", 0o600), OVERLAY),
+    row("an overlay directory's mode", |_, dir, _| chmod(dir, "root/etc", 0o700), OVERLAY),
+    row("a new overlay file", |_, dir, _| write(dir, "root/etc/issue", "hello\n"), OVERLAY),
+    row("a new overlay directory", |_, dir, _| fs::create_dir(dir.join("root/srv")).unwrap(), OVERLAY),
+    row("an overlay file that is gone", |_, dir, _| fs::remove_file(dir.join("root/etc/motd")).unwrap(), OVERLAY),
+    row("an overlay link's target", |_, dir, _| relink(dir, "root/etc/greeting", "issue"), OVERLAY),
+    row("an overlay file's time", |_, dir, _| touch(dir, "root/etc/motd"), NOTHING),
+    row("the time of everything", |_, dir, _| ["config.xml", "config.sh", "key.asc", "files.tar"].iter().for_each(|f| touch(dir, f)), NOTHING),
+    row("a profile's own overlay", |_, dir, _| write(dir, "base/etc/base", "x"), OVERLAY),
+    row("the overlay of a profile that is not in force", |_, dir, _| write(dir, "spare/etc/spare", "x"), NOTHING),
+    row("an archive's content", |_, dir, _| archive(dir, "files.tar", "three"), OVERLAY),
+    row("an archive that is not named", |_, dir, _| archive(dir, "others.tar", "three"), NOTHING),
+    row("a single file's content", |_, dir, _| write(dir, "extra.txt", "more"), OVERLAY),
+    row("config.sh", |_, dir, _| write(dir, "config.sh", "false"), &["rootfs-assemble plan.scripts.config"]),
+    row("images.sh", |_, dir, _| write(dir, "images.sh", "false"), &["rootfs-assemble plan.scripts.images"]),
+    row("config.sh that is gone", |_, dir, _| fs::remove_file(dir.join("config.sh")).unwrap(), &["rootfs-assemble plan.scripts.config"]),
+    row("no script at all", no_scripts, &[
+        "rootfs-assemble plan.profiles", "rootfs-assemble plan.scripts.config",
+        "rootfs-assemble plan.scripts.images", "rootfs-assemble plan.version",
+    ]),
+    row("config.sh's mode", |_, dir, _| chmod(dir, "config.sh", 0o755), NOTHING),
+    row("a signing key", |_, dir, _| { fs::copy(dir.join("key.gpg"), dir.join("key.asc")).unwrap(); }, KEYS),
+    row("an included document", |_, dir, _| { fs::copy(dir.join("other.xml"), dir.join("more.xml")).unwrap(); }, &["rootfs-assemble plan.packages.image"]),
+    row("a file that nothing names", |_, dir, _| write(dir, "README", "x"), NOTHING),
+
+    row("SOURCE_DATE_EPOCH", |_, _, call| call.environment.push(("SOURCE_DATE_EPOCH", "1700000000".into())), &["rootfs-assemble plan.source_date_epoch"]),
+    row("language, time zone and home", |_, _, call| call.environment.extend([("LC_ALL", "de_DE.UTF-8".into()), ("TZ", "Asia/Tokyo".into()), ("HOME", "/nowhere".into())]), NOTHING),
+    row("the umask", |_, _, call| call.umask = Some("077"), NOTHING),
+    row("the accelerator without --boot", |_, _, call| call.environment.push(("RAMFORGE_ACCEL", "kvm".into())), NOTHING),
+
+    row("raw-image --level", |_, _, call| call.options = &[("raw-image", "--level 3")], &["raw-image options.level"]),
+    row("ram-check --ram", |_, _, call| call.options = &[("ram-check", "--ram 4G")], &["ram-check options.ram"]),
+    row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = &[("ram-check", "--timeout 5 --firmware uefi")], NOTHING),
+    row("ram-check --boot", |_, _, call| call.options = &[("ram-check", "--boot")], BOOT),
+    row("rootfs-assemble: where the tree lives, and how old metadata may be", |_, _, call| call.options = &[("rootfs-assemble", "--build-tree disk --max-age 1")], NOTHING),
+    row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = &[("rootfs-assemble", "--refresh")], NOTHING),
+
+    row("the host's grub-mkimage", |place, _, call| disguise(place, call, "grub-mkimage"), &["iso-pack tools.grub-mkimage", "raw-image tools.grub-mkimage"]),
+    row("the host's apt-get", |place, _, call| disguise(place, call, "apt-get"), &["rootfs-assemble tools.apt-get"]),
+    row("the host's apt-config", |place, _, call| disguise(place, call, "apt-config"), &["rootfs-assemble tools.apt-config"]),
+    row("a program that no stage runs", |place, _, call| disguise(place, call, "tar"), NOTHING),
+];
+
+const BOOT: &[&str] = &[
+    "ram-check identity.accelerator",
+    "ram-check identity.firmware",
+    "ram-check media.iso",
+    "ram-check options.boot",
+    "ram-check options.firmware",
+    "ram-check options.timeout",
+    "ram-check tools.qemu-system-x86_64",
+    "ram-check tools.setpriv",
+];
+
+fn write(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn chmod(dir: &Path, name: &str, mode: u32) {
+    fs::set_permissions(dir.join(name), Permissions::from_mode(mode)).unwrap();
+}
+
+fn relink(dir: &Path, name: &str, target: &str) {
+    fs::remove_file(dir.join(name)).unwrap();
+    symlink(target, dir.join(name)).unwrap();
+}
+
+fn touch(dir: &Path, name: &str) {
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.join(name))
+        .unwrap();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    file.set_modified(time).unwrap();
+}
+
+fn no_scripts(_: &Place, dir: &Path, _: &mut Call) {
+    for name in ["config.sh", "images.sh"] {
+        fs::remove_file(dir.join(name)).unwrap();
+    }
+}
+
+/// Puts another program of the same name before the host's own in `$PATH`.
+fn disguise(place: &Place, call: &mut Call, name: &str) {
+    let bin = place.path(&format!("bin-{name}"));
+    fs::create_dir_all(&bin).unwrap();
+    let text = format!("#!/bin/sh\nexec {} \"$@\"\n", program(name).display());
+    write(&bin, name, &text);
+    chmod(&bin, name, 0o755);
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    call.environment.push(("PATH", path));
+}
