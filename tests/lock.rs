@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use manifest::{Lock, Object, stage_key};
+use manifest::{Lock, Object, package_key};
 use pipeline_tests::{ascii, example, isolated, program, root, scratch, store, text};
 use store::Store;
 
@@ -12,7 +12,7 @@ use store::Store;
 fn packages_only(lock: &Lock, to: &Path) {
     let (from, to) = (Store::open(&store()).unwrap(), Store::open(to).unwrap());
     for package in &lock.packages {
-        let key = stage_key("package", &package.sha256).unwrap();
+        let key = package_key(&package.sha256).unwrap();
         let value = from.action(&key).unwrap().unwrap();
         let object: Object = serde_json::from_value(value.clone()).unwrap();
         let bytes = from.get(&object).unwrap();

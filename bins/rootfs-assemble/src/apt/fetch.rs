@@ -57,7 +57,7 @@ pub fn fetch(
 
 /// The object of a package that was fetched before.
 fn known(store: &Store, sha256: &str) -> Result<Option<Object>> {
-    let value = store.action(&stage_key("package", &sha256)?)?;
+    let value = store.action(&package_key(sha256)?)?;
     let object = value.and_then(|v| serde_json::from_value(v).ok());
     Ok(object.filter(|o| store.has(o)))
 }
@@ -112,7 +112,7 @@ fn ingest(store: &Store, path: &Path, package: &LockedPackage) -> Result<Object>
     writer.write_all(&bytes).at(path)?;
     let object = writer.finish()?;
     let value = serde_json::to_value(object).map_err(|e| Error::failed(e.to_string()))?;
-    store.record_action(&stage_key("package", &package.sha256)?, &value)?;
+    store.record_action(&package_key(&package.sha256)?, &value)?;
     fs::remove_file(path).at(path)?;
     Ok(object)
 }
