@@ -31,6 +31,7 @@ lint:
 
 bench: test-setup build
 	tests/bench
+	python3 formats/description/tests/kiwi/bench.py
 
 # Damaged descriptions for SECONDS; prints the executions it reached, and stops at a panic or a hang.
 SECONDS ?= 60
