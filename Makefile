@@ -5,7 +5,7 @@ OUT     ?= out
 CARGO   ?= cargo
 TARGET   = x86_64-unknown-linux-gnu
 
-.PHONY: iso build setup test test-setup lint bench clean schema
+.PHONY: iso build setup test test-setup lint bench fuzz clean schema
 
 iso: setup build
 	RAM_CHECK=--boot ./pipeline.sh -o $(OUT) $(EXAMPLE)
@@ -31,6 +31,13 @@ lint:
 
 bench: test-setup build
 	tests/bench
+	python3 formats/description/tests/kiwi/bench.py
+
+# Damaged descriptions for SECONDS; prints the executions it reached, and stops at a panic or a hang.
+SECONDS ?= 60
+fuzz:
+	RAMFORGE_FUZZ_SECONDS=$(SECONDS) RAMFORGE_FUZZ_SEED=$$(date +%s) \
+		$(CARGO) test --release -p description --test mutations no_damage -- --nocapture
 
 # The JSON Schemas of the manifest, from its types.
 schema:

@@ -189,13 +189,11 @@ fn check_attributes(node: &Node, row: &Element, version: Version, report: &mut R
         }
     }
     // A misspelt name was told above; it counts as the name that was meant.
-    let meant: Vec<&str> = node
-        .attributes
-        .iter()
-        .take(MANY)
-        .filter_map(|a| nearest(&a.name, row.attributes.iter().map(|r| r.name)))
-        .collect();
-    let there = |name: &str| node.attribute(name).is_some() || meant.contains(&name);
+    let is_meant = |name: &str| {
+        let mut given = node.attributes.iter().take(MANY);
+        given.any(|a| nearest(&a.name, row.attributes.iter().map(|r| r.name)) == Some(name))
+    };
+    let there = |name: &str| node.attribute(name).is_some() || is_meant(name);
     for missing in row.attributes.iter().filter(|a| a.must && !there(a.name)) {
         let fact = format!("<{}> has no {}", row.name, missing.name);
         let label = format!(

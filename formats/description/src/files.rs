@@ -31,8 +31,8 @@ impl Files for BTreeMap<String, Vec<u8>> {
     }
 }
 
-/// The name relative to the description that a reference means: `this://./a/b`, `./a/b` and `a/b`
-/// are all `a/b`.
+/// The name relative to the description that a reference means: `this://./a/b`, `file://./a/b`, `./a/b` and
+/// `a/b` are all `a/b`.
 ///
 /// # Errors
 /// [`FileError::Outside`] for an absolute path, `..`, or a URI of another kind.
@@ -40,6 +40,8 @@ pub fn relative(reference: &str) -> Result<String, FileError> {
     let path = reference
         .strip_prefix("this://")
         .or(reference.strip_prefix("this:"))
+        .or(reference.strip_prefix("file://"))
+        .or(reference.strip_prefix("file:"))
         .unwrap_or(reference);
     if path.contains("://") || path.contains('\0') {
         return Err(FileError::Outside);
@@ -69,12 +71,14 @@ mod tests {
     fn references_stay_inside() {
         assert_eq!(relative("this://./keys/a.asc").as_deref(), Ok("keys/a.asc"));
         assert_eq!(relative("this:///a").as_deref(), Ok("a"));
+        assert_eq!(relative("file://./a.xml").as_deref(), Ok("a.xml"));
         assert_eq!(relative("a//b/./c").as_deref(), Ok("a/b/c"));
         for outside in [
             "/etc/shadow",
             "../a",
             "a/../../b",
             "file:///etc/passwd",
+            "file://../a",
             "this://../x",
         ] {
             assert_eq!(relative(outside), Err(FileError::Outside), "{outside}");

@@ -246,13 +246,11 @@ fn check_uri(uri: &str, span: Span, report: &mut Report) {
             let label = format!("expected {scheme}://SERVER/PATH");
             report.add(error(code::BAD_URI, span, fact, label));
         }
-        if rest.is_some() {
-            if host.contains('@') {
-                let fact = "the URI holds credentials";
-                let label = "expected a URI without user and password";
-                let help = "a manifest is no place for secrets; mirror the repository, or use --set-repo with another source";
-                report.add(error(code::BAD_URI, span, fact, label).help(help));
-            }
+        if host.contains('@') {
+            let fact = "the URI holds credentials";
+            let label = "expected a URI without user and password";
+            let help = "a manifest is no place for secrets; mirror the repository, or use --set-repo with another source";
+            report.add(error(code::BAD_URI, span, fact, label).help(help));
         }
         return;
     }

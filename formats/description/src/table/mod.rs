@@ -19,6 +19,9 @@ mod preferences;
 mod schema;
 mod type_element;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 pub use kind::{Kind, MACHINES};
 pub use page::markdown;
 pub use schema::json_schema;
@@ -276,17 +279,25 @@ pub fn elements() -> impl Iterator<Item = &'static Element> {
     .flatten()
 }
 
+/// What may stand below each parent, in the order of the rows.
+static PLACES: LazyLock<BTreeMap<&str, Vec<(&Element, Often)>>> = LazyLock::new(|| {
+    let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for element in elements() {
+        for (parent, often) in element.within {
+            places.entry(*parent).or_default().push((element, *often));
+        }
+    }
+    places
+});
+
 /// The row of an element below a parent.
 pub fn find(parent: &str, name: &str) -> Option<&'static Element> {
-    elements().find(|e| e.name == name && e.within.iter().any(|w| w.0 == parent))
+    below(parent).map(|b| b.0).find(|e| e.name == name)
 }
 
 /// The rows that may stand below a parent.
-pub fn below(parent: &str) -> impl Iterator<Item = (&'static Element, Often)> {
-    elements().filter_map(move |e| {
-        let place = e.within.iter().find(|w| w.0 == parent)?;
-        Some((e, place.1))
-    })
+pub fn below(parent: &str) -> impl Iterator<Item = (&'static Element, Often)> + use<> {
+    PLACES.get(parent).into_iter().flatten().copied()
 }
 
 #[cfg(test)]
