@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use manifest::{LockedPackage, Object, stage_key};
+use manifest::{LockedPackage, Object, package_key};
 use sha2::{Digest, Sha256};
 use stage::{At, Error, Result};
 use store::Store;
