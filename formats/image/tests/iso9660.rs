@@ -216,6 +216,23 @@ fn the_summary_tells_where_files_lie() {
 
 /// Media written before must stay reproducible: a change of these bytes is a change of the version
 /// of the stage that writes them.
+/// The writer's summary is the judge of the reader, and xorriso of both.
+#[test]
+fn the_reader_finds_every_file_where_it_lies() {
+    let (_dir, path, image, summary) = written();
+    let bytes = fs::read(&path).unwrap();
+    let extents = iso9660::extents(&bytes[..700_000]).unwrap();
+    for (file, offset) in image.files.iter().zip(&summary.files) {
+        let (path, len) = (file.path.clone(), file.content.len());
+        let (offset, found) = (*offset, extents.iter().find(|e| e.path == path));
+        assert_eq!(found, Some(&iso9660::Extent { path, offset, len }));
+    }
+    assert_eq!(extents.len(), image.files.len() + 2, "and the boot images");
+    for wrong in [&bytes[..40_000], &[0; 40_000], b""] {
+        assert!(iso9660::extents(wrong).is_err());
+    }
+}
+
 #[test]
 fn the_bytes_are_pinned() {
     let (_dir, path, ..) = written();

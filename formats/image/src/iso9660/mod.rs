@@ -33,6 +33,7 @@ mod descriptor;
 mod directory;
 mod hybrid;
 mod out;
+mod reader;
 mod tree;
 
 use std::fs;
@@ -45,6 +46,7 @@ use out::{FileSink, Out};
 use tree::Tree;
 
 pub use out::Sink;
+pub use reader::{Extent, extents};
 
 /// Bytes in a logical sector.
 pub const SECTOR: u64 = 2048;
