@@ -65,6 +65,15 @@ pub(crate) enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Makes an image again from its lock and says where the two differ (exit code 4 where they do)
+    Rebuild {
+        /// The manifest of the image, as a run left it
+        #[arg(long, value_name = "MANIFEST")]
+        check: PathBuf,
+        /// Make it in this directory, empty or not there, and keep it; without it, in a place that is removed
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
+    },
     /// Keeps what a manifest names, whatever gc is told
     Pin {
         /// A name for it: letters, digits, '-', '_', '.'

@@ -8,6 +8,7 @@ mod gc;
 mod inspect;
 mod objects;
 mod pin;
+mod rebuild;
 mod run;
 mod stats;
 mod verify;
@@ -54,6 +55,7 @@ fn run(verb: Verb) -> stage::Result<()> {
             max_size,
             dry_run,
         } => gc::gc(&store, keep_days, max_size, dry_run),
+        Verb::Rebuild { check, store: dir } => rebuild::check(&store, &check, dir.as_deref()),
         Verb::Pin { name, manifest } => pin::pin(&store, &name, manifest.as_deref()),
         Verb::Unpin { name } => pin::unpin(&store, &name),
         Verb::StoreStats { json } => stats::stats(&store, json),
