@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use description::{Diagnostic, Report, Severity, Span};
 use journal::Event;
-use manifest::{Package, Plan};
+use manifest::{Package, Plan, Repository, User};
 use serde_json::{Value, json};
 use stage::{Context, Result};
 
@@ -107,13 +107,11 @@ pub fn plan(plan: &Plan) {
 /// What comes into the system.
 fn contents(plan: &Plan) -> String {
     let mut lines = Vec::new();
-    for repository in &plan.repositories {
-        let release = repository.distribution.as_deref().unwrap_or("");
-        lines.push(line(
-            "packages of",
-            &format!("{} {release} ({})", repository.uri, repository.alias),
-        ));
-    }
+    lines.extend(
+        plan.repositories
+            .iter()
+            .map(|r| line("packages of", &source(r))),
+    );
     let p = &plan.packages;
     lines.extend([
         line("bootstrap", &packages(&p.bootstrap)),
@@ -122,14 +120,34 @@ fn contents(plan: &Plan) -> String {
             "remove",
             &packages(&[p.delete.as_slice(), p.uninstall.as_slice()].concat()),
         ),
-        line("users", &join(plan.users.iter().map(|u| u.name.as_str()))),
     ]);
+    lines.extend(plan.users.iter().map(|u| line("user", &user(u))));
+    let own = [
+        (plan.overlay.is_some(), "overlay"),
+        (plan.scripts.config.is_some(), "config.sh"),
+        (plan.scripts.images.is_some(), "images.sh"),
+    ];
+    let own = own.into_iter().filter(|o| o.0).map(|o| o.1);
+    lines.push(line("own files", &join(own)));
     for (name, value) in [
         ("locale", &plan.locale),
         ("keytable", &plan.keytable),
         ("time zone", &plan.timezone),
     ] {
         lines.push(line(name, value.as_deref().unwrap_or("")));
+    }
+    for (name, value) in [
+        &plan.image_type.attributes,
+        &plan.oem.elements,
+        &plan.carried,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        lines.push(line(
+            "not used",
+            &format!("{name}: {}", value.replace('\n', ", ")),
+        ));
     }
     for change in &plan.overrides {
         let replaced = change
@@ -139,6 +157,39 @@ fn contents(plan: &Plan) -> String {
         lines.push(line("option", &format!("{}{replaced}", change.option)));
     }
     lines.concat()
+}
+
+/// A package source and what is particular about it.
+fn source(r: &Repository) -> String {
+    let mut facts = vec![r.alias.clone()];
+    facts.extend((r.priority > 0).then(|| format!("priority {}", r.priority)));
+    facts.extend((!r.keys.is_empty()).then(|| format!("own keys: {}", r.keys.len())));
+    facts.extend((!r.signature_check).then(|| "signature not checked".to_owned()));
+    facts.extend(r.imageinclude.then(|| "stays in the image".to_owned()));
+    let words = [&r.distribution, &r.components].into_iter().flatten();
+    let words: Vec<&str> = words.map(String::as_str).collect();
+    format!("{} {} ({})", r.uri, words.join(" "), facts.join(", "))
+}
+
+/// An account; of its password only whether there is one.
+fn user(u: &User) -> String {
+    let locked = |p: &String| p.starts_with(['!', '*']);
+    let password = match &u.password {
+        Some(p) if !locked(p) => "with a password",
+        _ => "without a password",
+    };
+    let mut text = format!("{} {password}", u.name);
+    for (name, value) in [
+        ("id", u.id.map(|id| id.to_string())),
+        ("groups", Some(u.groups.join(" ")).filter(|g| !g.is_empty())),
+        ("home", u.home.clone()),
+        ("shell", u.shell.clone()),
+    ] {
+        if let Some(value) = value {
+            text += &format!(", {name} {value}");
+        }
+    }
+    text
 }
 
 /// A named line; nothing where there is nothing to say.

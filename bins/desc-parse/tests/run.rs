@@ -613,6 +613,8 @@ fn the_plan_can_be_read_by_people() {
     for words in [
         "runs from  RAM: /dev/ram1 of 2000 MiB",
         "install  linux-image-amd64 systemd-sysv bc",
+        "packages of  obsrepositories:/  (repository-1)",
+        "user  root with a password",
         "option  --add-package bc",
     ] {
         assert!(

@@ -13,6 +13,8 @@ use crate::table::Element;
 pub const MAX_BYTES: usize = 1 << 20;
 /// Largest number of nodes in one file.
 pub(crate) const MAX_NODES: u32 = 50_000;
+/// Most attributes of one element; the language has a hundred at one.
+const MAX_ATTRIBUTES: usize = 1000;
 /// Most bytes that entities may expand to, by the worst that a document of its shape can do.
 const MAX_EXPANSION: usize = 64 << 20;
 /// References that roxmltree follows inside one reference.
@@ -165,6 +167,17 @@ fn parse_text(name: &str, source: u32, report: &mut Report) -> Option<Node> {
         ));
         return None;
     }
+    if let Some(start) = widest_tag(&text) {
+        let span = Span {
+            start,
+            end: start,
+            ..whole
+        };
+        let fact = format!("an element of {name} has more attributes than any has");
+        let label = format!("the limit is {MAX_ATTRIBUTES}");
+        report.add(error(code::LIMIT, span, fact, label));
+        return None;
+    }
     let options = roxmltree::ParsingOptions {
         allow_dtd: true,
         nodes_limit: MAX_NODES,
@@ -178,6 +191,32 @@ fn parse_text(name: &str, source: u32, report: &mut Report) -> Option<Node> {
             None
         }
     }
+}
+
+/// Where a tag begins that has too many attributes: the parser compares each with each.
+fn widest_tag(text: &str) -> Option<u32> {
+    let (mut start, mut count, mut quote) = (0, 0, None);
+    for (at, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            (Some(open), _) if open == byte => quote = None,
+            (Some(_), _) => {}
+            (None, b'<') => (start, count) = (at, 0),
+            // Outside of tags an apostrophe is text.
+            (None, b'"' | b'\'') if count > 0 => quote = Some(byte),
+            (None, b'>') => count = 0,
+            (None, b'=') if opens_value(&text[at + 1..]) => count += 1,
+            _ => {}
+        }
+        if count > MAX_ATTRIBUTES {
+            return u32::try_from(start).ok();
+        }
+    }
+    None
+}
+
+/// Whether a value in quotes follows: in a comment or in text an equals sign alone is nothing.
+fn opens_value(rest: &str) -> bool {
+    rest.trim_ascii_start().starts_with(['"', '\''])
 }
 
 /// Whether entities cannot expand beyond the limit: each `&` may stand for all declarations, as often
@@ -307,6 +346,10 @@ mod tests {
         assert_eq!(codes(&long), ["R0005"]);
         let usual = "<!DOCTYPE a [<!ENTITY e '1.0'>]><a b='&e;'>&e;&amp;</a>";
         assert!(codes(usual).is_empty());
+        let attributes: String = (0..2000).map(|n| format!(" a{n}='>'")).collect();
+        assert_eq!(codes(&format!("<a{attributes}/>")), ["R0005"]);
+        let banner = "=".repeat(3000);
+        assert!(codes(&format!("<!-- {banner} it's --><a>it's {banner}</a>")).is_empty());
         let mut report = Report::default();
         assert!(parse("a", &vec![b' '; MAX_BYTES + 1], &mut report).is_none());
     }

@@ -24,6 +24,7 @@ import tempfile
 from lxml import etree, isoschematron
 
 import kiwi.defaults
+from kiwi.tasks.base import CliTask
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 
@@ -31,10 +32,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from generate import TABLE, Generator  # noqa: E402
 
 MACHINE = 'x86_64'
-# Codes that say "Ramforge does not do this", while KIWI does; and two that KIWI tells later than here: it
-# looks for a version (R0204) before it builds, and useradd finds an id that is taken (R0231).
+# Codes that say "Ramforge does not do this", while KIWI does; and some that KIWI tells later than here: it looks
+# for a version (R0204) before it builds, and useradd, apt, the tz database and mkfs find the others.
 UNSUPPORTED = {
-    'R0204', 'R0231',
+    'R0204', 'R0231', 'R0232', 'R0233', 'R0235', 'R0236',
     'R0234',
     'R0205', 'R0206', 'R0207', 'R0208', 'R0209', 'R0210', 'R0211', 'R0220', 'R0221', 'R0222', 'R0223',
     'R0224', 'R0226', 'R0301', 'R0302', 'R0303', 'R0304', 'R0305', 'R0306', 'R0008',
@@ -61,12 +62,31 @@ def text(value):
     return value[0] if isinstance(value, list) and value else value or None
 
 
-def by_kiwi(path, profiles, image_type):
+def override(state, options):
+    """What KIWI's `system prepare` does with its options, in its order."""
+    cli = CliTask.__new__(CliTask)
+    for name, value in options:
+        match name:
+            case '--ignore-repos':
+                state.delete_repository_sections()
+            case '--ignore-repos-used-for-build':
+                state.delete_repository_sections_used_for_build()
+            case '--set-repo' | '--add-repo':
+                parameters = cli.eleventuple_token(value)
+                parameters[6] = parameters[6] or []
+                (state.set_repository if name == '--set-repo' else state.add_repository)(*parameters)
+            case '--set-type-attr':
+                attribute, text = value.split('=', 1)
+                getattr(state.build_type, f'set_{attribute}')(text)
+
+
+def by_kiwi(path, profiles, image_type, options=()):
     """What KIWI resolves, in the words of the plan; None where KIWI refuses."""
     try:
         xml = XMLDescription(str(path)).load()
         xml.description_dir = str(path.parent)
         state = XMLState(xml, profiles, image_type)
+        override(state, options)
     except Exception as refusal:  # KIWI raises whatever it raises
         return None, f'{type(refusal).__name__}: {refusal}'
     sections = state.get_preferences_sections()
@@ -83,7 +103,7 @@ def by_kiwi(path, profiles, image_type):
         'profiles': list(dict.fromkeys(state.profiles)),
         'locale': first('locale'),
         'keytable': first('keytable'),
-        'timezone': first('timezone'),
+        'timezone': plain(first('timezone')),
         'package_manager': state.get_package_manager(),
         'packages.image': sorted(state.get_system_packages()),
         'packages.bootstrap': sorted(bootstrap),
@@ -92,7 +112,7 @@ def by_kiwi(path, profiles, image_type):
         'type.image': build.get_image(),
         'type.filesystem': build.get_filesystem(),
         'type.firmware': build.get_firmware(),
-        'type.installiso': bool(build.get_installiso() or build.get_installstick()),
+        'type.installiso': build.get_installiso() in (True, 'true') or bool(build.get_installstick()),
         'type.installpxe': bool(build.get_installpxe()),
         'type.installboot': build.get_installboot(),
         'disk.root_label': build.get_rootfs_label() or 'ROOT',
@@ -103,13 +123,17 @@ def by_kiwi(path, profiles, image_type):
         'repositories': [repository(r) for r in state.get_repository_sections()],
         'users': [user(state, u) for u in state.get_users()],
         'type.volid': build.get_volid() or 'INSTALL',
-        'disk.efi_mib': build.get_efipartsize() or 20,
+        'disk.efi_mib': int(build.get_efipartsize() or 20),
         'oem.unattended_id': oem(state, 'oem-unattended-id'),
         'bootloader.title': oem(state, 'oem-boot-title') or xml.get_displayname() or xml.get_name(),
         'bootloader.serial_line': loader and loader.get_serial_line() or None,
         'bootloader.terminals': terminals(loader),
         **carried(xml, sections, build, loader),
     }
+    for name, value in options:
+        kind = {'--add-package': 'image', '--add-bootstrap-package': 'bootstrap', '--delete-package': 'delete'}.get(name)
+        if kind:
+            resolved[f'packages.{kind}'] = sorted({*resolved[f'packages.{kind}'], value})
     return resolved, None
 
 
@@ -256,7 +280,7 @@ def differences(theirs, ours):
             for index, (a, b) in enumerate(zip(value, mine)):
                 for field, wanted in a.items():
                     # KIWI gives a nameless repository a random alias; a plain password is hashed.
-                    if field in ('alias', 'password') and wanted is None:
+                    if field in ('alias', 'password') and not wanted:
                         continue
                     if wanted != b.get(field):
                         found.append(f'{key}/{index}/{field}: KIWI {wanted!r}, desc-parse {b.get(field)!r}')
@@ -265,11 +289,12 @@ def differences(theirs, ours):
     return found
 
 
-def compare(program, path, profiles=(), image_type=None):
+def compare(program, path, profiles=(), image_type=None, overrides=()):
     """One description: (verdict, lines)."""
     options = [o for p in profiles for o in ('--profile', p)]
     options += ['--type', image_type] if image_type else []
-    theirs, why = by_kiwi(path, list(profiles), image_type)
+    options += [word for pair in overrides for word in pair if word is not None]
+    theirs, why = by_kiwi(path, list(profiles), image_type, overrides)
     ours, codes, said = by_us(program, path, options)
     if ours is None and theirs is None:
         return 'both refuse', []
@@ -296,8 +321,8 @@ def main():
     tally, bad = {}, 0
     with tempfile.TemporaryDirectory() as scratch:
         os.environ['RAMFORGE_STORE'] = scratch + '/store'
-        for name, path, profiles, image_type in jobs(asked, scratch):
-            verdict, lines = compare(asked.desc_parse, path, profiles, image_type)
+        for name, path, profiles, image_type, overrides in jobs(asked, scratch):
+            verdict, lines = compare(asked.desc_parse, path, profiles, image_type, overrides)
             tally[verdict] = tally.get(verdict, 0) + 1
             if verdict in ('differ', 'only desc-parse refuses', 'only KIWI refuses'):
                 bad += 1
@@ -312,7 +337,7 @@ def jobs(asked, scratch):
     for path in asked.description:
         if path.is_dir():
             path = next(iter([*path.glob('config.xml'), *path.glob('*.kiwi')]))
-        yield str(path), path, asked.profile, asked.type
+        yield str(path), path, asked.profile, asked.type, []
     if not asked.description:
         path = pathlib.Path(scratch, 'generated.kiwi')
         for name in ('a-file', 'key.asc'):
@@ -322,7 +347,7 @@ def jobs(asked, scratch):
         for seed in range(asked.seed, asked.seed + asked.count):
             generator = Generator(seed)
             path.write_text(generator.description())
-            yield f'seed {seed}', path, generator.asked_profiles(), generator.asked_type()
+            yield f'seed {seed}', path, generator.asked_profiles(), generator.asked_type(), generator.options()
 
 
 if __name__ == '__main__':

@@ -42,6 +42,7 @@ VALUES = {
     ('oem-reboot', '#text'): ['false'] * 9 + ['true'], ('oem-shutdown', '#text'): ['false'],
     ('packagemanager', '#text'): ['apt'] * 30 + ['dnf4', 'zypper'],
     ('version', '#text'): ['1.2.3', '0.0.1', '2024.11', ' 7.8.9 '],
+    ('keytable', '#text'): ['us', 'de-latin1'], ('timezone', '#text'): ['UTC', ' Europe/Berlin '],
     ('locale', '#text'): ['en_US', 'de_DE,en_US', 'POSIX'],
     ('repository', '@type'): ['apt-deb'] * 30 + ['rpm-md'], ('repository', '@priority'): ['0', '5', '99'],
     ('repository', '@imageonly'): ['false'] * 20 + ['true'], ('repository', '@distribution'): ['bookworm'],
@@ -111,6 +112,24 @@ class Generator:
 
     def asked_type(self):
         return 'oem' if self.maybe(0.3) else None
+
+    def options(self):
+        """Overrides, as KIWI and desc-parse both know them."""
+        repository = ['http://deb.example.org/x', 'dir:///srv/x,apt-deb,mine,7', 'obs://A:B/C,,,,true',
+                      'http://deb.example.org/y,apt-deb,your,5,true,false,,main contrib,trixie,false',
+                      'https://deb.example.org/z,,,,,,,,trixie,true,baseurl']
+        found = []
+        for name, chance, values in (
+            ('--ignore-repos', 0.04, [None]), ('--ignore-repos-used-for-build', 0.04, [None]),
+            ('--set-repo', 0.2, repository), ('--add-repo', 0.2, repository), ('--add-package', 0.2, PACKAGES),
+            ('--add-bootstrap-package', 0.1, PACKAGES), ('--delete-package', 0.1, PACKAGES),
+            ('--set-type-attr', 0.2, ['volid=GIVEN', 'rootfs_label=GIVEN', 'kernelcmdline=quiet a="b c"',
+                                      'efipartsize=33', 'firmware=efi', 'publisher=Me', 'installiso=true']),
+        ):
+            # Without a repository KIWI does nothing with --set-repo, and says nothing; desc-parse sets it.
+            if self.maybe(chance) and not (name == '--set-repo' and found):
+                found.append((name, self.random.choice(values)))
+        return found
 
     def description(self):
         text = '<?xml version="1.0"?>\n' + self.image()
