@@ -110,6 +110,8 @@ fn inject(cx: &mut Context, _: &Nothing, input: Input) -> Result<Initrd> {
     let base_object = base_initramfs(&input)?;
     let facts = json!({"version": VERSION, "initramfs": base_object});
     let base: Base = cx.cached("base", &facts, || {
+        // What is not whole may look like anything.
+        store.verify(&base_object)?;
         base::read(BufReader::new(store.open_object(&base_object)?))
     })?;
     let carried = cx.part("modules", || {

@@ -7,17 +7,41 @@ mod disk_image;
 mod mark;
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use manifest::{Disk, Manifest, Media, Object, Plan, Rootfs};
-use stage::{At, Error, Result};
+use stage::{At, Error, Event, Repaired, Result};
 use store::Store;
 
 use crate::print;
 
 pub(crate) fn export(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()> {
+    write_files(store, manifest, dir).map_err(|error| match repair(store) {
+        Ok(true) => Error::damaged("what was to be exported is damaged")
+            .advice("run the pipeline again: it makes anew what was removed"),
+        _ => error,
+    })
+}
+
+/// Takes away what is damaged, if the export failed for that. Making it anew is up to the stages.
+fn repair(store: &Store) -> Result<bool> {
+    let Some(repaired) = Repaired::repair(store)? else {
+        return Ok(false);
+    };
+    let text = repaired.sentence();
+    let _ = writeln!(io::stderr().lock(), "ramforge: warning: {text}");
+    if std::env::var_os("RAMFORGE_RUN").is_some() {
+        let stage = "export".to_owned();
+        let warning = Event::Warning { stage, text };
+        let events = repaired.events("export").into_iter().chain([warning]);
+        crate::run::append(store, events)?;
+    }
+    Ok(true)
+}
+
+fn write_files(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()> {
     let text = match manifest {
         Some(path) => fs::read_to_string(path).at(path)?,
         None => io::read_to_string(io::stdin().lock())

@@ -34,6 +34,15 @@ pub(crate) fn event(store: &Store, stage: String, name: String, data: &Value) ->
     })?)
 }
 
+/// Adds events to the journal of the run that RAMFORGE_RUN names.
+pub(crate) fn append(store: &Store, events: impl Iterator<Item = Event>) -> Result<()> {
+    let mut journal = current(store)?;
+    for event in events {
+        journal.append(event)?;
+    }
+    Ok(())
+}
+
 fn current(store: &Store) -> Result<Journal> {
     let run = std::env::var("RAMFORGE_RUN").map_err(|_| {
         Error::new(Exit::Usage, "RAMFORGE_RUN is not set")

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manifest::{Digest, Object, StageKey, to_canonical};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::damage::Notes;
 use crate::error::{At, Error, Result};
 use crate::objects::write_whole;
 use crate::sync::Unsynced;
@@ -28,6 +30,7 @@ const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 pub struct Store {
     root: PathBuf,
     pub(crate) unsynced: Unsynced,
+    notes: Notes,
 }
 
 impl Store {
@@ -57,6 +60,7 @@ impl Store {
         let store = Self {
             root,
             unsynced: Unsynced::default(),
+            notes: Notes::default(),
         };
         match fs::read(store.root.join("store.json")) {
             Ok(bytes) => store.check_layout(&bytes)?,
@@ -69,6 +73,11 @@ impl Store {
     /// The directory of the store.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The damage met so far.
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Where the journals lie.
@@ -113,7 +122,8 @@ impl Store {
         self.sync()
     }
 
-    /// Compares `store.json`. What a power cut left of it in a store that has objects is written anew.
+    /// Compares `store.json`. What a power cut or a bad disk left of it in a store that has objects is written
+    /// anew.
     fn check_layout(&self, bytes: &[u8]) -> Result<()> {
         let found = serde_json::from_slice::<Value>(bytes).ok();
         let version = found.as_ref().and_then(|v| v.get("version")?.as_u64());
@@ -128,7 +138,7 @@ impl Store {
                 known: LAYOUT_VERSION,
             }),
             Some(1) => self.create(),
-            None if self.root.join("objects").is_dir() => self.create(),
+            None | Some(LAYOUT_VERSION) if self.root.join("objects").is_dir() => self.create(),
             _ => Err(Error::Damaged {
                 path: self.root.join("store.json"),
                 fact: "it does not describe a store of this layout".to_owned(),
@@ -143,7 +153,7 @@ impl Store {
     pub fn action(&self, key: &StageKey) -> Result<Option<Value>> {
         let path = self.action_path(key);
         match fs::read(&path) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Ok(bytes) => Ok(Recorded::read(&bytes)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).at(&path),
         }
@@ -171,7 +181,7 @@ impl Store {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).at(dir)?;
         }
-        write_whole(self, &path, to_canonical(value)?.as_bytes())
+        write_whole(self, &path, Recorded::of(value)?.as_bytes())
     }
 
     /// Makes everything that this process has stored so far survive a power cut. Comes before anything durable
@@ -181,6 +191,30 @@ impl Store {
     /// [`Error::Io`]: late write errors show here.
     pub fn sync(&self) -> Result<()> {
         self.unsynced.sync(&self.root)
+    }
+}
+
+/// An entry of the index. Unlike an object's, its name does not say what it holds, so it says so itself.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    /// Of the canonical value.
+    digest: Digest,
+    value: Value,
+}
+
+impl Recorded {
+    fn of(value: &Value) -> Result<String> {
+        let recorded = Self {
+            digest: Digest::of(to_canonical(value)?.as_bytes()),
+            value: value.clone(),
+        };
+        Ok(to_canonical(&recorded)?)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Value> {
+        let found: Self = serde_json::from_slice(bytes).ok()?;
+        let text = to_canonical(&found.value).ok()?;
+        (Digest::of(text.as_bytes()) == found.digest).then_some(found.value)
     }
 }
 
@@ -203,7 +237,15 @@ mod tests {
         assert_eq!(store.action(&key).unwrap(), None);
         store.record_action(&key, &json!({"a": 1})).unwrap();
         assert_eq!(store.action(&key).unwrap(), Some(json!({"a": 1})));
-        fs::write(store.action_path(&key), b"{\"a\"").unwrap();
+        let path = store.action_path(&key);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(":1}", ":2}")).unwrap();
+        assert_eq!(
+            store.action(&key).unwrap(),
+            None,
+            "it is not what was recorded"
+        );
+        fs::write(&path, &text[..9]).unwrap();
         assert_eq!(store.action(&key).unwrap(), None);
     }
 

@@ -25,6 +25,7 @@
 
 pub mod chunk_map;
 mod copy;
+mod damage;
 mod error;
 mod layout;
 mod objects;
@@ -33,6 +34,7 @@ mod scratch;
 mod sync;
 pub mod tree;
 
+pub use damage::Damage;
 pub use error::{Error, Result};
 pub use layout::{LAYOUT_VERSION, Store};
 pub use objects::{ObjectReader, ObjectWriter};

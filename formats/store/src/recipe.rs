@@ -94,11 +94,20 @@ impl Store {
         }
         match self.recipe(object)? {
             Some(recipe) => Ok(recipe.parts),
-            None => Err(Error::Damaged {
-                path: self.object_path(object),
-                fact: "the object is not there".to_owned(),
-            }),
+            None => Err(self.damaged(object, "the object is not there")),
         }
+    }
+
+    /// Whether the recipe at that name's place is the one that was written, with all of its parts here.
+    pub fn has_recipe(&self, name: &Digest) -> bool {
+        let object = Object {
+            blake3: *name,
+            size: 0,
+        };
+        let bytes = fs::read(self.recipe_path(&object)).unwrap_or_default();
+        parse(&bytes).is_some_and(|recipe| {
+            recipe.object.blake3 == *name && recipe.parts.iter().all(|part| self.has_plain(part))
+        })
     }
 
     /// Where the recipe of an object lies, whether or not it is there.
@@ -119,6 +128,13 @@ impl Store {
             left: recipe.parts.into_iter().rev().collect(),
             current: None,
         }))
+    }
+
+    /// Notes the damage of a recipe; gives it as an error.
+    pub(crate) fn damaged_recipe(&self, object: &Object, fact: &str) -> Error {
+        self.damaged(object, fact);
+        let (path, fact) = (self.recipe_path(object), fact.to_owned());
+        Error::Damaged { path, fact }
     }
 
     fn record_recipe(&self, object: Object, parts: &[Object]) -> Result<()> {
@@ -146,10 +162,7 @@ impl Store {
         });
         match recipe {
             Some(recipe) => Ok(Some(recipe)),
-            None => Err(Error::Damaged {
-                path,
-                fact: "it is not the recipe that was written".to_owned(),
-            }),
+            None => Err(self.damaged_recipe(object, "it is not the recipe that was written")),
         }
     }
 }
