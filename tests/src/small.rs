@@ -212,10 +212,13 @@ impl Small {
     }
 
     /// Every recorded result with its value.
-    fn actions(&self) -> Vec<(PathBuf, Value)> {
+    ///
+    /// # Panics
+    /// Where one cannot be read.
+    pub fn actions(&self) -> Vec<(PathBuf, Value)> {
         let value = |path: PathBuf| {
-            let value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            (path, value)
+            let mut recorded: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            (path, recorded["value"].take())
         };
         files(&self.store().join("actions"))
             .into_iter()
