@@ -40,7 +40,7 @@ done
 [ ${#arguments[@]} -gt 0 ] || usage
 set -- "${arguments[@]}"
 
-{ mkdir -p "$out" && manifest=$(mktemp "$out/.manifest-XXXXXX"); } || {
+{ mkdir -p "$out" && manifest=$(mktemp "$out/.ramforge-manifest-XXXXXX"); } || {
     echo "pipeline.sh: error: cannot write to $out; name another directory with -o DIR" >&2 && exit 1
 }
 trap 'rm -f "$manifest"' EXIT
@@ -106,5 +106,6 @@ if [ $code = 6 ]; then
     code=0
     build "$@" || code=$?
 fi
-ramforge finish-run $code || true
+# A run that failed has said why; that its end cannot be written down either adds nothing.
+{ ramforge finish-run $code 2>&1 || true; } | { [ $code != 0 ] || cat >&2; }
 exit $code

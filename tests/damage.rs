@@ -54,6 +54,13 @@ fn forget(path: &Path, rng: &mut Rng) {
     }
 }
 
+/// Where the object lies, or the list of what it is made of.
+fn place(store: &Path, object: &Object) -> PathBuf {
+    let store = Store::open(store).unwrap();
+    let places = [store.object_path(object), store.recipe_path(object)];
+    places.into_iter().find(|path| path.exists()).unwrap()
+}
+
 fn whole_store(small: &Small, to: &Path) {
     let end = small.phases().last().unwrap().begin;
     small.restore(end, to);
@@ -77,6 +84,7 @@ fn every_flipped_object_is_found() {
         let store = work.path().join("store");
         whole_store(&small, &store);
         let mut objects = files(&store.join("objects"));
+        objects.extend(files(&store.join("recipes")));
         rng.shuffle(&mut objects);
         let middle = objects.len() / 2;
         let flipped = if half == 0 {
@@ -196,7 +204,7 @@ fn a_damaged_object_of_every_kind_is_made_again() {
         let phases = small.phases();
         let phase = phases.iter().find(|p| p.name == sample.phase).unwrap();
         small.restore(phase.begin, &store);
-        let path = Store::open(&store).unwrap().object_path(&sample.object);
+        let path = place(&store, &sample.object);
         match index % 2 {
             0 => flip(&path, rng),
             _ => forget(&path, rng),
@@ -267,7 +275,7 @@ fn after_a_power_cut_the_next_run_is_right() {
         small.restore(moment, &store);
         let flushed = flushed(&small, moment);
         let mut lost = 0;
-        for path in ["objects", "actions"]
+        for path in ["objects", "recipes", "actions"]
             .iter()
             .flat_map(|k| files(&store.join(k)))
         {

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pipeline_tests::{Phase, Points, Small, isolated, root, small, text};
+use pipeline_tests::{Phase, Points, Small, files, isolated, root, small, text};
 
 /// Points of a plain run of the tests.
 const POINTS: usize = 52;
@@ -81,7 +81,7 @@ fn words(command: &Command) -> String {
         .join(" ")
 }
 
-/// Bytes that are used at the beginning of a phase, and at most while it runs and the rest after it.
+/// The most bytes that are used from the beginning of a phase to the end of the build.
 fn peak(small: &Small, phase: &Phase) -> u64 {
     let full = Full::new(small, phase);
     let script = format!(
@@ -91,4 +91,59 @@ fn peak(small: &Small, phase: &Phase) -> u64 {
     let output = full.run(&script);
     assert!(output.status.success(), "{}: {}", phase.name, text(&output));
     text(&output).trim().parse().unwrap()
+}
+
+/// Fails at the size, then goes on with more room. A size at which the build goes through tries a smaller one.
+fn fill(small: &Small, phase: &Phase, peak: u64, mut share: f64) -> String {
+    let full = Full::new(small, phase);
+    let restored = used(&full.work.path().join("restored"));
+    loop {
+        let size = restored + PAGE + ((peak.saturating_sub(restored)) as f64 * share) as u64;
+        let what = format!("{}: a disk of {} KiB", phase.name, size >> 10);
+        let script = format!(
+            "room {size}\n\
+             code=0; build >$disk/../said 2>&1 || code=$?\n\
+             if [ $code = 0 ]; then echo fits; exit; fi\n\
+             echo exit $code\n\
+             if [ -e $disk/out/manifest.json ]; then echo exported; fi\n\
+             mount -o remount,size={ROOMY} $disk\n\
+             $ramforge verify || exit 6\n\
+             build >$disk/../again 2>&1 || {{ cat $disk/../again; exit 1; }}\n\
+             cp -a $disk/out $disk/../out"
+        );
+        let output = full.run(&script);
+        let told = text(&output);
+        assert!(output.status.success(), "{what}: {told}\n{}", said(&full));
+        if told.starts_with("fits") {
+            share *= 0.8;
+            continue;
+        }
+        assert!(
+            !told.contains("exported"),
+            "{what}: {told}\n{}",
+            said(&full)
+        );
+        clear(&told, &said(&full), &what);
+        small.same(&full.work.path().join("out"), &what);
+        return what;
+    }
+}
+
+fn said(full: &Full<'_>) -> String {
+    std::fs::read_to_string(full.work.path().join("said")).unwrap_or_default()
+}
+
+/// One error, which names the disk, and exit code 1.
+fn clear(told: &str, said: &str, what: &str) {
+    assert!(told.starts_with("exit 1\n"), "{what}: {told}\n{said}");
+    let errors: Vec<&str> = said.lines().filter(|l| l.contains(": error: ")).collect();
+    assert!(errors.len() == 1, "{what}: {errors:?}\n{said}");
+    assert!(said.contains("No space left on device"), "{what}: {said}");
+    assert!(!said.contains("panicked"), "{what}: {said}");
+}
+
+/// Bytes that the files below `dir` take on a tmpfs.
+fn used(dir: &Path) -> u64 {
+    let pages = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().len().div_ceil(PAGE);
+    files(dir).iter().map(pages).sum::<u64>() * PAGE
 }

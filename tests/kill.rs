@@ -8,11 +8,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use pipeline_tests::{Disturbed, Phase, Points, Process, Small, small, text};
+use pipeline_tests::{Disturbed, Phase, Points, Process, Small, command, small, succeed, text};
 
 /// The phases, and how many points of a hundred each gets: late ones are cheap to repeat, early ones are dear.
 const SHARES: [(&str, usize); 8] = [
@@ -53,6 +53,52 @@ fn whatever_is_killed_the_next_run_is_right() {
         let victim = rng.f64();
         disturb(&small, phase, fraction, victim)
     });
+}
+
+/// What killed runs have left is swept by a later one, also the files that belong to subordinate ids.
+#[test]
+fn what_a_killed_run_leaves_is_swept() {
+    let small = small();
+    let phases = small.phases();
+    let work = small.work();
+    let (store, out) = (work.path().join("store"), work.path().join("out"));
+    small.restore(phases[1].begin, &store);
+    let mut on_disk = small.pipeline(&store, &out);
+    on_disk.env("ROOTFS_ASSEMBLE", "--build-tree disk");
+    let mut run = Disturbed::start(&on_disk, work.path());
+    while !run.said().contains("configure") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    run.wait_until(run.age() + Duration::from_millis(300));
+    for victim in run.processes().iter().filter(|p| p.name != "bash") {
+        run.kill(victim);
+    }
+    run.end();
+    std::fs::write(out.join(".ramforge-left"), "half of an ISO").unwrap();
+    let tmp = store.join("tmp");
+    assert!(!unfinished(&tmp).is_empty());
+    // Time passes.
+    for path in unfinished(&tmp).iter().chain(&unfinished(&out)) {
+        succeed(
+            command("touch").args(["-d", "2 hours ago"]).arg(path),
+            "touch",
+        );
+    }
+    succeed(&mut on_disk, "the next run");
+    small.same(&out, "the next run");
+    let left = [unfinished(&tmp), unfinished(&out)].concat();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn unfinished(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let begins = ["scratch-", "object-", "whole-", "damaged-", ".ramforge-"];
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        begins.iter().any(|begin| name.starts_with(begin))
+    };
+    paths.filter(is_it).collect()
 }
 
 /// The phase of a point: the shares, spread evenly over the points.

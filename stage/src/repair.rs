@@ -55,12 +55,15 @@ pub fn survey(store: &Store, repair: bool) -> Result<Survey> {
         }
     }
     for path in files(&store.root().join("recipes")) {
-        if !name_of(&path).is_some_and(|name| store.has_recipe(&name)) {
-            if repair {
-                remove(&path)?;
-            }
-            survey.results.push(path);
+        let broken = match name_of(&path).and_then(|name| store.listed_parts(&name)) {
+            Some(parts) if parts.iter().all(|part| store.has(part)) => continue,
+            Some(_) => &mut survey.results,
+            None => &mut survey.damaged,
+        };
+        if repair {
+            remove(&path)?;
         }
+        broken.push(path);
     }
     let mut known = Known::new(store);
     for path in files(&store.root().join("actions")) {

@@ -73,6 +73,11 @@ impl Disturbed {
         }
     }
 
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
     /// Waits until the run is so old.
     pub fn wait_until(&self, age: Duration) {
         std::thread::sleep(age.saturating_sub(self.begin.elapsed()));

@@ -231,13 +231,13 @@ impl Small {
     /// # Panics
     /// Where a file cannot be linked.
     pub fn restore(&self, moment: SystemTime, to: &Path) {
-        for name in ["objects", "actions", "refs", "tmp", "journal"] {
+        for name in ["objects", "recipes", "actions", "refs", "tmp", "journal"] {
             fs::create_dir_all(to.join(name)).unwrap();
         }
         for name in ["CACHEDIR.TAG", "store.json"] {
             fs::copy(self.store().join(name), to.join(name)).unwrap();
         }
-        for kind in ["objects", "actions"] {
+        for kind in ["objects", "recipes", "actions"] {
             for path in files(&self.store().join(kind)) {
                 if fs::metadata(&path).unwrap().modified().unwrap() <= moment {
                     let target = to.join(path.strip_prefix(self.store()).unwrap());

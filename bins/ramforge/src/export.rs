@@ -10,12 +10,18 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use manifest::{Disk, Manifest, Media, Object, Plan, Rootfs};
-use stage::{At, Error, Event, Repaired, Result};
+use stage::{At, Error, Event, Exit, Repaired, Result};
 use store::Store;
 
 use crate::print;
+
+/// How the names of unfinished files begin; pipeline.sh's manifest has one as well.
+const UNFINISHED: &str = ".ramforge-";
+/// An unfinished file that was not written to for that long has no owner.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 pub(crate) fn export(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()> {
     write_files(store, manifest, dir).map_err(|error| match repair(store) {
@@ -56,6 +62,7 @@ fn write_files(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()>
         )));
     }
     fs::create_dir_all(dir).at(dir)?;
+    sweep(dir);
     if manifest.has("rootfs") {
         let rootfs: Rootfs = manifest.section()?;
         file(
@@ -91,15 +98,30 @@ fn write_files(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()>
     })
 }
 
+/// Removes what killed runs have left beside the files: what nobody has written to for an hour.
+fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let changed = entry.metadata().and_then(|m| m.modified());
+        let old = changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FORGOTTEN));
+        if old && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            // What cannot be removed now is looked at again next time.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes one file unless it is there already.
 fn file(path: &Path, object: &Object, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
     if mark::held(path).is_none_or(|(held, _)| held != *object) {
         let dir = path.parent().unwrap_or(Path::new("."));
         let tmp = tempfile::Builder::new()
-            .prefix(".ramforge-")
+            .prefix(UNFINISHED)
             .tempfile_in(dir)
             .at(dir)?;
-        write(tmp.as_file())?;
+        write(tmp.as_file()).map_err(|error| match error.exit() {
+            Exit::Failed => Error::failed(format!("{}: {error}", path.display())),
+            _ => error,
+        })?;
         tmp.as_file()
             .set_permissions(fs::Permissions::from_mode(0o644))
             .at(path)?;

@@ -98,16 +98,14 @@ impl Store {
         }
     }
 
-    /// Whether the recipe at that name's place is the one that was written, with all of its parts here.
-    pub fn has_recipe(&self, name: &Digest) -> bool {
+    /// What the recipe at that name's place lists; `None` where it is not the one that was written.
+    pub fn listed_parts(&self, name: &Digest) -> Option<Vec<Object>> {
         let object = Object {
             blake3: *name,
             size: 0,
         };
-        let bytes = fs::read(self.recipe_path(&object)).unwrap_or_default();
-        parse(&bytes).is_some_and(|recipe| {
-            recipe.object.blake3 == *name && recipe.parts.iter().all(|part| self.has_plain(part))
-        })
+        let recipe = parse(&fs::read(self.recipe_path(&object)).ok()?)?;
+        (recipe.object.blake3 == *name).then_some(recipe.parts)
     }
 
     /// Where the recipe of an object lies, whether or not it is there.
