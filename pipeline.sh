@@ -14,7 +14,8 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 PATH=$PATH:$here/target/release:$here
-export PATH RAMFORGE_PIPELINE=1
+# The programs end when this one is no more.
+export PATH RAMFORGE_PIPELINE=$$
 
 usage() {
     echo "usage: pipeline.sh [-o DIR] [--refresh | --lock FILE] [--offline] [options of desc-parse] DESCRIPTION" >&2
@@ -40,7 +41,7 @@ done
 [ ${#arguments[@]} -gt 0 ] || usage
 set -- "${arguments[@]}"
 
-{ mkdir -p "$out" && manifest=$(mktemp "$out/.manifest-XXXXXX"); } || {
+{ mkdir -p "$out" && manifest=$(mktemp "$out/.ramforge-manifest-XXXXXX"); } || {
     echo "pipeline.sh: error: cannot write to $out; name another directory with -o DIR" >&2 && exit 1
 }
 trap 'rm -f "$manifest"' EXIT
@@ -88,11 +89,24 @@ attend() {
     return $code
 }
 
-code=0
-attend stages "$@" || code=$?
 # A negative verdict (4) keeps what was built: the answer to "does it fit" may be no.
-if [ $code = 0 ] || [ $code = 4 ]; then
-    attend ramforge export --manifest "$manifest" -o "$out" || code=$?
+build() {
+    local code=0
+    attend stages "$@" || code=$?
+    if [ $code = 0 ] || [ $code = 4 ]; then
+        attend ramforge export --manifest "$manifest" -o "$out" || code=$?
+    fi
+    return $code
+}
+
+code=0
+build "$@" || code=$?
+# A stage removes what is damaged in the store; only the stage that made it can make it again.
+if [ $code = 6 ]; then
+    echo "pipeline.sh: the store was damaged; all stages run once more and make again what is missing" >&2
+    code=0
+    build "$@" || code=$?
 fi
-ramforge finish-run $code || true
+# A run that failed has said why; that its end cannot be written down either adds nothing.
+{ ramforge finish-run $code 2>&1 || true; } | { [ $code != 0 ] || cat >&2; }
 exit $code

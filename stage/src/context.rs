@@ -194,7 +194,7 @@ impl Context {
 pub(crate) fn objects_present(store: &Store, value: &Value) -> bool {
     match value {
         Value::Object(fields) => match serde_json::from_value::<Object>(value.clone()) {
-            Ok(object) => store.has(&object),
+            Ok(object) => store.expects(&object),
             Err(_) => fields.values().all(|v| objects_present(store, v)),
         },
         Value::Array(items) => items.iter().all(|v| objects_present(store, v)),

@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP, and the end of the stage behind: stop within a second, leave nothing running.
+//! Ctrl-C, SIGTERM and SIGHUP, the end of the stage behind and of pipeline.sh: stop within a second, leave nothing
+//! running.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -37,6 +39,26 @@ static LAST_WORDS: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 pub fn listen() {
     // A second handler in one process is the only failure, and the first one serves as well.
     let _ = ctrlc::set_handler(stop);
+    follow_pipeline();
+}
+
+/// Ends this program when pipeline.sh was killed, whose process id `RAMFORGE_PIPELINE` holds: nobody would wait
+/// for it any more, and a second pipeline may be on its way.
+fn follow_pipeline() {
+    let id = std::env::var("RAMFORGE_PIPELINE").ok();
+    let Some(pid) = id.and_then(|id| Pid::from_raw(id.parse().ok()?)) else {
+        return;
+    };
+    let pipeline = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pipeline) => pipeline,
+        Err(Errno::SRCH) => return stop(),
+        // A kernel or a sandbox without pidfds: the stage ends with its work.
+        Err(_) => return,
+    };
+    std::thread::spawn(move || {
+        while poll(&mut [PollFd::new(&pipeline, PollFlags::IN)], None).is_err() {}
+        stop();
+    });
 }
 
 /// In a pipeline: a stage whose reader has ended works for nobody, and stops as if a signal had come. Elsewhere a
@@ -90,7 +112,7 @@ pub(crate) fn guard_child(group: Option<i32>) {
 }
 
 fn kill_child() {
-    if let Some(group) = rustix::process::Pid::from_raw(CHILD.load(Ordering::Relaxed)) {
+    if let Some(group) = Pid::from_raw(CHILD.load(Ordering::Relaxed)) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
 }

@@ -17,6 +17,7 @@ mod error;
 mod exit;
 mod interrupt;
 mod journal;
+mod repair;
 mod run;
 mod tool;
 
@@ -25,5 +26,6 @@ pub use context::Context;
 pub use error::{At, Error, Result};
 pub use exit::Exit;
 pub use interrupt::{interrupted, listen};
+pub use repair::{Repaired, Survey, leads_to_all, survey};
 pub use run::{Nothing, Stage, main, source};
 pub use tool::{Command, Output, Tool, find_program};

@@ -19,6 +19,7 @@ use crate::error::{At, Error, Result};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::journal::{Log, cut};
+use crate::repair::{mending, tell};
 use crate::tool::{Located, Tool, identities, locate};
 
 /// The options of a stage without options.
@@ -171,18 +172,33 @@ where
         let manifest = Manifest::parse(&text)?;
         journal.store.note(&text)?;
         let mut cx = journal.context(manifest, tools);
-        let section = match attempt(&mut cx, stage, options, verb) {
-            Err(error) if error.is_stale() => {
-                cx.warn(&error.to_string())?;
-                attempt(&mut cx, stage, options, verb)?
-            }
-            done => done?,
-        };
+        let section = mending(&mut cx, |cx| fresh(cx, stage, options, verb))?;
         cx.manifest.set(&section)?;
         write_line(&cx.manifest.to_line()?)?;
         let good = (stage.judge)(&section);
         Ok(if good { Exit::Done } else { Exit::Negative })
     })
+}
+
+/// As [`attempt`], and once more where the key was made of what is no longer so.
+fn fresh<O, I, S>(
+    cx: &mut Context,
+    stage: &Stage<O, I, S>,
+    options: &O,
+    verb: fn(&mut Context, &O, I) -> Result<S>,
+) -> Result<S>
+where
+    O: Serialize,
+    I: Serialize + DeserializeOwned,
+    S: Section,
+{
+    match attempt(cx, stage, options, verb) {
+        Err(error) if error.is_stale() => {
+            cx.warn(&error.to_string())?;
+            attempt(cx, stage, options, verb)
+        }
+        done => done,
+    }
 }
 
 /// Makes the key from all that the stage reads, and gives the section of that key.
@@ -253,6 +269,7 @@ where
         let mut cx = journal.context(Manifest::default(), tools);
         // Parsing takes milliseconds, so the description itself is read every time and nothing is cached.
         let plan = verb(&mut cx, options)?;
+        tell(&cx)?;
         let value = serde_json::to_value(&plan).map_err(|e| Error::failed(e.to_string()))?;
         let key = stage_key(stage.name, &value)?;
         let section = cx.store.put(to_canonical(&value)?.as_bytes())?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{command, root, shared, store, text};
 
 /// How the status of a success begins.
-const SUCCESS: &str = "exit status: 0";
+pub(crate) const SUCCESS: &str = "exit status: 0";
 
 /// What pipeline.sh made of an example.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ fn build(description: &Path, dir: &Path, environment: &[(&str, &str)]) -> String
 }
 
 /// The programs in target/release, as pipeline.sh takes them. RAMFORGE_BUILT says that the caller made them.
-fn make() -> String {
+pub(crate) fn make() -> String {
     if std::env::var_os("RAMFORGE_BUILT").is_some() {
         return SUCCESS.to_owned();
     }
@@ -145,7 +145,7 @@ fn make() -> String {
 }
 
 /// One word for this run of the tests: the same in all its processes, another one next time.
-fn this_run() -> String {
+pub(crate) fn this_run() -> String {
     let nextest = std::env::var("NEXTEST_RUN_ID");
     nextest.unwrap_or_else(|_| {
         rustix::process::getppid()

@@ -5,6 +5,7 @@
 //! ├── store/              one store for all tests, so that nothing is built twice
 //! ├── EXAMPLE/            what pipeline.sh made of examples/EXAMPLE
 //! ├── EXAMPLE.run         the test run that made it, and the pipeline's stderr
+//! ├── small/              the system that the fault tests disturb: see [`Small`]
 //! └── logs/TEST.log       the serial line of a test's machine
 //! ```
 //!
@@ -14,15 +15,21 @@
 #![deny(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::panic)] // only tests use this crate; a test fails by panicking
 
+mod disturbed;
 mod example;
 mod host;
 mod machine;
+mod points;
 mod record;
+mod small;
 
+pub use disturbed::{Disturbed, Process, succeed};
 pub use example::{Example, example, native, without_dracut};
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, boot, slot};
+pub use points::Points;
 pub use record::events;
+pub use small::{Phase, Small, files, small};
 
 use std::path::{Path, PathBuf};
 

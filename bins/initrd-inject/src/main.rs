@@ -167,6 +167,8 @@ fn dracut_base(cx: &Context, input: &Input) -> Result<(Vec<Segment>, Base)> {
     let object = base_initramfs(input)?;
     let facts = json!({"version": VERSION, "initramfs": object});
     let base = cx.cached("base", &facts, || {
+        // What is not whole may look like anything.
+        cx.store().verify(&object)?;
         initramfs::read(BufReader::new(cx.store().open_object(&object)?))
     })?;
     Ok((vec![named("base", object)], base))

@@ -8,7 +8,7 @@ use manifest::Manifest;
 use stage::{At, Error, Exit, Result};
 use store::Store;
 
-use crate::{objects, run, verify};
+use crate::{objects, run};
 
 /// Keeps everything that a manifest leads to.
 ///
@@ -19,7 +19,7 @@ pub(crate) fn pin(store: &Store, name: &str, manifest: Option<&Path>) -> Result<
     run::holding(store, |store| {
         // From here on nothing of it is taken away: what is there now is there when it is pinned.
         store.note(&line)?;
-        if !verify::is_whole(store, &line) {
+        if !stage::leads_to_all(store, &line) {
             return Err(Error::failed(
                 "something that the manifest leads to is not in the store any more",
             )

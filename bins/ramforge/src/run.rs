@@ -34,6 +34,15 @@ pub(crate) fn event(store: &Store, stage: String, name: String, data: &Value) ->
     Ok(journal.append(Event::Custom { stage, name, data })?)
 }
 
+/// Adds events to the journal of the run that RAMFORGE_RUN names.
+pub(crate) fn append(store: &Store, events: impl Iterator<Item = Event>) -> Result<()> {
+    let (_, mut journal) = current(store)?;
+    for event in events {
+        journal.append(event)?;
+    }
+    Ok(())
+}
+
 /// The store with a hold: of the run that RAMFORGE_RUN names, else of a new one, which lasts a day.
 pub(crate) fn held(store: Store) -> Result<Store> {
     let run = std::env::var("RAMFORGE_RUN").unwrap_or_else(|_| new_run_id());

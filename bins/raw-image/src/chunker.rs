@@ -237,7 +237,7 @@ fn frame(
     )?;
     if let Some(found) = store.action(&key)?
         && let Ok(frame) = serde_json::from_value::<Object>(found)
-        && store.has(&frame)
+        && store.expects(&frame)
     {
         return Ok((frame, false));
     }

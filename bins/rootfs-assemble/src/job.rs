@@ -119,6 +119,8 @@ pub enum Message {
     },
     /// A fact for the journal.
     Event(Box<stage::Event>),
+    /// An object of the store is not what its name says.
+    Damage(store::Damage),
     /// The tree is made.
     Done(Box<Outcome>),
     /// It is not.

@@ -39,6 +39,7 @@ pub fn run(cx: &Context, job: &Job, maps: Option<Maps>) -> Result<Outcome> {
                 cx.part_finished(&name, Duration::from_millis(milliseconds))?;
             }
             Message::Event(event) => cx.journal(*event)?,
+            Message::Damage(damage) => cx.store().note_damage(damage),
             Message::Done(outcome) => {
                 worker.end();
                 return Ok(*outcome);

@@ -55,6 +55,16 @@ pub enum Event {
         /// The object.
         object: Object,
     },
+    /// An object was not what its name says, or not there at all. It is removed, and made again where it is
+    /// needed.
+    ObjectDamaged {
+        /// The stage that met it.
+        stage: String,
+        /// The object; its length is 0 where nobody knows it any more.
+        object: Object,
+        /// What was wrong with it.
+        fact: String,
+    },
     /// An outside program ran.
     CommandRun {
         /// The stage.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifest::{Digest, Object, StageKey, to_canonical};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::damage::Notes;
 use crate::error::{At, Error, Result};
 use crate::hold::{Hold, file_name};
 use crate::objects::write_whole;
@@ -31,6 +33,7 @@ pub struct Store {
     root: PathBuf,
     pub(crate) unsynced: Unsynced,
     pub(crate) held: Option<Arc<Hold>>,
+    notes: Notes,
 }
 
 impl Store {
@@ -61,6 +64,7 @@ impl Store {
             root,
             unsynced: Unsynced::default(),
             held: None,
+            notes: Notes::default(),
         };
         match fs::read(store.root.join("store.json")) {
             Ok(bytes) => store.check_layout(&bytes)?,
@@ -73,6 +77,11 @@ impl Store {
     /// The directory of the store.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The damage met so far.
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Where the journals lie.
@@ -123,7 +132,8 @@ impl Store {
         self.sync()
     }
 
-    /// Compares `store.json`. What a power cut left of it in a store that has objects is written anew.
+    /// Compares `store.json`. What a power cut or a bad disk left of it in a store that has objects is written
+    /// anew.
     fn check_layout(&self, bytes: &[u8]) -> Result<()> {
         let found = serde_json::from_slice::<Value>(bytes).ok();
         let version = found.as_ref().and_then(|v| v.get("version")?.as_u64());
@@ -138,7 +148,7 @@ impl Store {
                 known: LAYOUT_VERSION,
             }),
             Some(1) => self.create(),
-            None if self.root.join("objects").is_dir() => self.create(),
+            None | Some(LAYOUT_VERSION) if self.root.join("objects").is_dir() => self.create(),
             _ => Err(Error::Damaged {
                 path: self.root.join("store.json"),
                 fact: "it does not describe a store of this layout".to_owned(),
@@ -156,8 +166,11 @@ impl Store {
         let pass = self.enter()?;
         match fs::read(&path) {
             Ok(bytes) => {
-                pass.note_result(key, &bytes)?;
-                Ok(serde_json::from_slice(&bytes).ok())
+                let value = Recorded::read(&bytes);
+                if let Some(value) = &value {
+                    pass.note_result(key, to_canonical(value)?.as_bytes())?;
+                }
+                Ok(value)
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).at(&path),
@@ -188,7 +201,7 @@ impl Store {
         }
         let text = to_canonical(value)?;
         self.enter()?.note_result(key, text.as_bytes())?;
-        write_whole(self, &path, text.as_bytes())
+        write_whole(self, &path, Recorded::of(value)?.as_bytes())
     }
 
     /// Where the ref of that name lies, whether or not it is there.
@@ -228,6 +241,30 @@ impl Store {
     }
 }
 
+/// An entry of the index. Unlike an object's, its name does not say what it holds, so it says so itself.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    /// Of the canonical value.
+    digest: Digest,
+    value: Value,
+}
+
+impl Recorded {
+    fn of(value: &Value) -> Result<String> {
+        let recorded = Self {
+            digest: Digest::of(to_canonical(value)?.as_bytes()),
+            value: value.clone(),
+        };
+        Ok(to_canonical(&recorded)?)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Value> {
+        let found: Self = serde_json::from_slice(bytes).ok()?;
+        let text = to_canonical(&found.value).ok()?;
+        (Digest::of(text.as_bytes()) == found.digest).then_some(found.value)
+    }
+}
+
 /// `ab/cdef…`: 256 directories keep each one small.
 pub(crate) fn fan_out(digest: &Digest) -> PathBuf {
     let hex = digest.to_string();
@@ -247,7 +284,15 @@ mod tests {
         assert_eq!(store.action(&key).unwrap(), None);
         store.record_action(&key, &json!({"a": 1})).unwrap();
         assert_eq!(store.action(&key).unwrap(), Some(json!({"a": 1})));
-        fs::write(store.action_path(&key), b"{\"a\"").unwrap();
+        let path = store.action_path(&key);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(":1}", ":2}")).unwrap();
+        assert_eq!(
+            store.action(&key).unwrap(),
+            None,
+            "it is not what was recorded"
+        );
+        fs::write(&path, &text[..9]).unwrap();
         assert_eq!(store.action(&key).unwrap(), None);
     }
 

@@ -27,6 +27,7 @@
 
 pub mod chunk_map;
 mod copy;
+mod damage;
 mod error;
 mod hold;
 mod layout;
@@ -36,6 +37,7 @@ mod scratch;
 mod sync;
 pub mod tree;
 
+pub use damage::Damage;
 pub use error::{Error, Result};
 pub use hold::{Gate, HOLD_LASTS};
 pub use layout::{LAYOUT_VERSION, Store};

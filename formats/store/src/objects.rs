@@ -3,11 +3,12 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use manifest::{Digest, Object};
 use tempfile::NamedTempFile;
 
+use crate::damage::Damage;
 use crate::error::{At, Error, Result};
 use crate::layout::Store;
 use crate::recipe::PartsReader;
@@ -16,6 +17,8 @@ use crate::recipe::PartsReader;
 const OBJECT_MODE: u32 = 0o444;
 /// Buffer for copies in bytes.
 const COPY_BUFFER: usize = 1 << 18;
+/// What Linux says of a sector that cannot be read.
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 impl Store {
     /// Whether the object is here with its full length, or can be made of parts that are. Its bytes are not read.
@@ -26,6 +29,16 @@ impl Store {
     /// Whether the object is here as it is.
     pub(crate) fn has_plain(&self, object: &Object) -> bool {
         fs::metadata(self.object_path(object)).is_ok_and(|m| m.len() == object.size)
+    }
+
+    /// As [`Store::has`], for an object that a recorded result names: what is missing is noted as damage.
+    pub fn expects(&self, object: &Object) -> bool {
+        let here = self.has(object);
+        if !here {
+            let found = fs::metadata(self.object_path(object)).map(|meta| meta.len());
+            self.damaged(object, &misfit(found.ok(), object));
+        }
+        here
     }
 
     /// Stores `bytes`.
@@ -76,26 +89,9 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn adopt(&self, draft: NamedTempFile) -> Result<Object> {
-        let mut hasher = blake3::Hasher::new();
         let mut file = File::open(draft.path()).at(draft.path())?;
-        let mut buffer = vec![0; COPY_BUFFER];
-        let mut size = 0;
-        loop {
-            match file.read(&mut buffer).at(draft.path())? {
-                0 => break,
-                n => {
-                    hasher.update(&buffer[..n]);
-                    size += n as u64;
-                }
-            }
-        }
-        self.publish(
-            draft,
-            Object {
-                blake3: Digest::from(hasher.finalize()),
-                size,
-            },
-        )
+        let object = hash(&mut file).at(draft.path())?;
+        self.publish(draft, object)
     }
 
     /// An object to be written piece by piece.
@@ -142,10 +138,7 @@ impl Store {
     pub(crate) fn open_plain(&self, object: &Object) -> Result<ObjectReader> {
         let path = self.object_path(object);
         let file = File::open(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::Damaged {
-                path: path.clone(),
-                fact: "the object is not there".to_owned(),
-            },
+            io::ErrorKind::NotFound => self.damaged(object, &misfit(None, object)),
             _ => Error::Io {
                 path: path.clone(),
                 source,
@@ -153,16 +146,26 @@ impl Store {
         })?;
         let length = file.metadata().at(&path)?.len();
         if length != object.size {
-            let fact = format!("it has {length} bytes, expected {}", object.size);
-            return Err(Error::Damaged { path, fact });
+            return Err(self.damaged(object, &misfit(Some(length), object)));
         }
         Ok(ObjectReader(Source::File(Box::new(Checked {
+            store: self.clone(),
             file,
-            path,
             object: *object,
             hasher: blake3::Hasher::new(),
             left: object.size,
         }))))
+    }
+
+    /// Notes the damage; gives it as an error.
+    pub(crate) fn damaged(&self, object: &Object, fact: &str) -> Error {
+        let (object, fact) = (*object, fact.to_owned());
+        self.note_damage(Damage {
+            object,
+            fact: fact.clone(),
+        });
+        let path = self.object_path(&object);
+        Error::Damaged { path, fact }
     }
 
     /// Reads an object through and compares it with its name.
@@ -181,19 +184,19 @@ impl Store {
         if Digest::from(hasher.finalize()) == object.blake3 {
             return Ok(());
         }
-        Err(Error::Damaged {
-            path: self.recipe_path(object),
-            fact: "its parts do not make the object".to_owned(),
-        })
+        Err(self.damaged_recipe(object, "its parts do not make the object"))
     }
 
-    /// Moves a finished file of `tmp/` to its name.
+    /// Moves a finished file of `tmp/` to its name. What lay there with another length was damaged.
     fn publish(&self, file: NamedTempFile, object: Object) -> Result<Object> {
         let path = self.object_path(&object);
         let pass = self.enter()?;
         pass.note_object(&object)?;
         if self.has(&object) {
             return Ok(object);
+        }
+        if let Ok(meta) = fs::metadata(&path) {
+            self.damaged(&object, &misfit(Some(meta.len()), &object));
         }
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).at(dir)?;
@@ -242,8 +245,8 @@ enum Source {
 
 #[derive(Debug)]
 struct Checked {
+    store: Store,
     file: File,
-    path: PathBuf,
     object: Object,
     hasher: blake3::Hasher,
     left: u64,
@@ -260,7 +263,12 @@ impl Read for ObjectReader {
 
 impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let damaged = |fact: &str| io::Error::other(self.store.damaged(&self.object, fact));
+        let read = match self.file.read(buffer) {
+            // The disk has lost it.
+            Err(e) if e.raw_os_error() == Some(EIO) => return Err(damaged(&e.to_string())),
+            read => read?,
+        };
         self.hasher.update(&buffer[..read]);
         let wrong = match self.left.checked_sub(read as u64) {
             Some(0) => self.left > 0 && Digest::from(self.hasher.finalize()) != self.object.blake3,
@@ -268,15 +276,37 @@ impl Read for Checked {
             None => true,
         };
         if wrong {
-            let (path, fact) = (
-                self.path.clone(),
-                "its bytes do not match its name".to_owned(),
-            );
-            return Err(io::Error::other(Error::Damaged { path, fact }));
+            return Err(damaged("its bytes do not match its name"));
         }
         self.left -= read as u64;
         Ok(read)
     }
+}
+
+/// What is wrong with an object of another length, or none.
+fn misfit(length: Option<u64>, object: &Object) -> String {
+    match length {
+        Some(length) => format!("it has {length} bytes, expected {}", object.size),
+        None => "the object is not there".to_owned(),
+    }
+}
+
+/// Reads to the end, for the reference to what was read.
+pub(crate) fn hash(reader: &mut dyn Read) -> io::Result<Object> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; COPY_BUFFER];
+    let mut size = 0;
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                size += n as u64;
+            }
+        }
+    }
+    let blake3 = Digest::from(hasher.finalize());
+    Ok(Object { blake3, size })
 }
 
 /// The store's own error out of an [`io::Error`] that carries one.

@@ -94,10 +94,7 @@ impl Store {
         }
         match self.recipe(object)? {
             Some(recipe) => Ok(recipe.parts),
-            None => Err(Error::Damaged {
-                path: self.object_path(object),
-                fact: "the object is not there".to_owned(),
-            }),
+            None => Err(self.damaged(object, "the object is not there")),
         }
     }
 
@@ -117,6 +114,16 @@ impl Store {
             Err(_) => {}
         }
         Ok(self.any_recipe(&nameless)?.map(|recipe| recipe.object))
+    }
+
+    /// What the recipe at that name's place lists; `None` where it is not the one that was written.
+    pub fn listed_parts(&self, name: &Digest) -> Option<Vec<Object>> {
+        let object = Object {
+            blake3: *name,
+            size: 0,
+        };
+        let recipe = parse(&fs::read(self.recipe_path(&object)).ok()?)?;
+        (recipe.object.blake3 == *name).then_some(recipe.parts)
     }
 
     /// Where the recipe of an object lies, whether or not it is there.
@@ -139,6 +146,13 @@ impl Store {
         }))
     }
 
+    /// Notes the damage of a recipe; gives it as an error.
+    pub(crate) fn damaged_recipe(&self, object: &Object, fact: &str) -> Error {
+        self.damaged(object, fact);
+        let (path, fact) = (self.recipe_path(object), fact.to_owned());
+        Error::Damaged { path, fact }
+    }
+
     fn record_recipe(&self, object: Object, parts: &[Object]) -> Result<()> {
         let path = self.recipe_path(&object);
         let pass = self.enter()?;
@@ -157,7 +171,9 @@ impl Store {
 
     fn recipe(&self, object: &Object) -> Result<Option<Recipe>> {
         match self.any_recipe(object)? {
-            Some(recipe) if recipe.object.size != object.size => Err(self.not_as_written(object)),
+            Some(recipe) if recipe.object.size != object.size => {
+                Err(self.damaged_recipe(object, "it is not the recipe that was written"))
+            }
             recipe => Ok(recipe),
         }
     }
@@ -173,13 +189,9 @@ impl Store {
             let sum: u64 = r.parts.iter().map(|p| p.size).sum();
             r.object.blake3 == object.blake3 && sum == r.object.size
         });
-        recipe.map(Some).ok_or_else(|| self.not_as_written(object))
-    }
-
-    fn not_as_written(&self, object: &Object) -> Error {
-        Error::Damaged {
-            path: self.recipe_path(object),
-            fact: "it is not the recipe that was written".to_owned(),
+        match recipe {
+            Some(recipe) => Ok(Some(recipe)),
+            None => Err(self.damaged_recipe(object, "it is not the recipe that was written")),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! *Not written:* access and change times, sub-second times, inode numbers, file flags.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufWriter, Write};
 
 use manifest::{Object, to_canonical};
 use serde::{Deserialize, Serialize};
@@ -82,10 +82,8 @@ impl Tree {
             fact,
         };
         let mut tree = Self::default();
-        for (n, line) in BufReader::new(store.open_object(object)?)
-            .lines()
-            .enumerate()
-        {
+        let listing = store.get(object)?;
+        for (n, line) in listing.lines().enumerate() {
             let line = line.at(&path)?;
             let entry: Entry = serde_json::from_str(&line)
                 .map_err(|e| damaged(format!("line {}: {e}; expected a tree entry", n + 1)))?;

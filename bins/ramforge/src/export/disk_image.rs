@@ -64,8 +64,9 @@ fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Resul
     let path = store.object_path(&chunk.frame);
     let length = map.chunk_len(chunk.at) as usize;
     let mut plain = Vec::with_capacity(length);
-    let frame = zstd::Decoder::new(store.open_object(&chunk.frame)?).at(&path)?;
-    frame
+    let frame = store.get(&chunk.frame)?;
+    zstd::Decoder::new(&frame[..])
+        .at(&path)?
         .take(length as u64 + 1)
         .read_to_end(&mut plain)
         .map_err(|e| damaged(&path, &e.to_string()))?;

@@ -59,7 +59,7 @@ pub fn fetch(
 fn known(store: &Store, sha256: &str) -> Result<Option<Object>> {
     let value = store.action(&package_key(sha256)?)?;
     let object = value.and_then(|v| serde_json::from_value(v).ok());
-    Ok(object.filter(|o| store.has(o)))
+    Ok(object.filter(|o| store.expects(o)))
 }
 
 fn target(apt: &Apt<'_>, index: usize) -> PathBuf {

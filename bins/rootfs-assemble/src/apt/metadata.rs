@@ -47,7 +47,7 @@ impl Metadata {
 
     /// Whether the store has all files.
     pub fn is_here(&self, store: &Store) -> bool {
-        self.lists.iter().all(|list| store.has(&list.frame))
+        self.lists.iter().all(|list| store.expects(&list.frame))
     }
 
     /// Puts the files where apt looks for them.

@@ -106,12 +106,12 @@ fn kept(store: &Store, key: &StageKey) -> Result<Option<(Tree, u64)>> {
     let Some(kept) = value.and_then(|v| serde_json::from_value::<Kept>(v).ok()) else {
         return Ok(None);
     };
-    if !store.has(&kept.tree) {
+    if !store.expects(&kept.tree) {
         return Ok(None);
     }
     let tree = Tree::read(store, &kept.tree)?;
     let here = tree.iter().all(|entry| match &entry.kind {
-        Kind::File(object) => store.has(object),
+        Kind::File(object) => store.expects(object),
         _ => true,
     });
     Ok(here.then_some((tree, kept.epoch)))

@@ -126,7 +126,7 @@ fn arguments<'a>(target: &'a str, release: &'a str) -> Vec<&'a str> {
 fn recorded(store: &Store, key: &manifest::StageKey) -> Result<Option<Object>> {
     let value = store.action(key)?;
     let object = value.and_then(|v| serde_json::from_value(v).ok());
-    Ok(object.filter(|o| store.has(o)))
+    Ok(object.filter(|o| store.expects(o)))
 }
 
 /// Whether dracut's configuration has files of its own choice installed: then it may read anything.

@@ -104,7 +104,14 @@ fn serve() -> std::result::Result<Outcome, Failure> {
     };
     enter(power, network, mapped).map_err(|e| refused(e.step, e.to_string()))?;
     mounts::build(&job).map_err(|(step, e)| refused(step, format!("{step}: {e}")))?;
-    let done = work(&job);
+    let store = Store::open(mounts::STORE.as_ref())
+        .and_then(|store| store.hold(&job.run))
+        .map_err(Error::from)?;
+    // Trees that a killed run left on disk belong to ids that only this process may remove.
+    store.sweep().map_err(Error::from)?;
+    let done = work(&job, &store);
+    let damage = store.damage().into_iter();
+    damage.for_each(|d| say(&Message::Damage(d)));
     if done.is_err() && job.ram.is_none() {
         // Its files belong to ids that the caller may not remove afterwards.
         mounts::clear_tree()?;
@@ -157,31 +164,30 @@ fn warn(text: impl Into<String>) {
 }
 
 /// From an empty directory to a tree in the store.
-fn work(job: &Job) -> Result<Outcome> {
-    let store = Store::open(mounts::STORE.as_ref())?.hold(&job.run)?;
-    let mut base = base::prepare(&store, job)?;
-    let guest = guest::Guest::new(&store, base.epoch);
+fn work(job: &Job, store: &Store) -> Result<Outcome> {
+    let mut base = base::prepare(store, job)?;
+    let guest = guest::Guest::new(store, base.epoch);
     if let Some(object) = &job.image.overlay {
-        let tree = Tree::read(&store, object)?;
-        part("overlay", || overlay::lay(&store, &tree))?;
+        let tree = Tree::read(store, object)?;
+        part("overlay", || overlay::lay(store, &tree))?;
     }
-    part("settings", || settings::apply(&guest, &store, &job.image))?;
+    part("settings", || settings::apply(&guest, store, &job.image))?;
     scripts::run(&guest, job)?;
     quiet()?;
     let installed = database::installed()?;
     part("tidy", || tidy::tidy(base.epoch))?;
     let root = mounts::TREE.as_ref();
     let seen = part("capture", || {
-        capture::capture(&store, root, base.epoch, &base.captured)
+        capture::capture(store, root, base.epoch, &base.captured)
     })?;
     let kernel = kernel::find()?;
     let initramfs = initramfs::make(&guest, &kernel, &seen.tree)?;
     quiet()?;
     tidy::empty_temporary()?;
     let captured = part("capture again", || {
-        capture::capture(&store, root, base.epoch, &seen)
+        capture::capture(store, root, base.epoch, &seen)
     })?;
-    let tree = captured.tree.write(&store)?;
+    let tree = captured.tree.write(store)?;
     base.recorded()?;
     store.sync()?;
     if job.ram.is_none() {
