@@ -107,6 +107,7 @@ if [ $code = 6 ]; then
     code=0
     build "$@" || code=$?
 fi
-# A run that failed has said why; that its end cannot be written down either adds nothing.
-{ ramforge finish-run $code 2>&1 || true; } | { [ $code != 0 ] || cat >&2; }
+# A run that failed has said why: that its end cannot be written down either adds nothing.
+[ $code = 0 ] || exec 2>/dev/null
+ramforge finish-run $code || true
 exit $code

@@ -123,7 +123,7 @@ fn fill(small: &Small, phase: &Phase, peak: u64, mut share: f64) -> String {
             "{what}: {told}\n{}",
             said(&full)
         );
-        clear(&told, &said(&full), &what);
+        clear(&told, &said(&full), &full.work.path().join("disk"), &what);
         small.same(&full.work.path().join("out"), &what);
         return what;
     }
@@ -134,11 +134,14 @@ fn said(full: &Full<'_>) -> String {
 }
 
 /// One error, which names the disk, and exit code 1.
-fn clear(told: &str, said: &str, what: &str) {
+fn clear(told: &str, said: &str, disk: &Path, what: &str) {
     assert!(told.starts_with("exit 1\n"), "{what}: {told}\n{said}");
     let errors: Vec<&str> = said.lines().filter(|l| l.contains(": error: ")).collect();
     assert!(errors.len() == 1, "{what}: {errors:?}\n{said}");
-    assert!(said.contains("No space left on device"), "{what}: {said}");
+    let place = disk.to_string_lossy();
+    let full = |e: &str| e.contains("No space left on device") && e.contains(&*place);
+    let error = said.split(": error: ").nth(1);
+    assert!(error.is_some_and(full), "{what}: {said}");
     assert!(!said.contains("panicked"), "{what}: {said}");
 }
 

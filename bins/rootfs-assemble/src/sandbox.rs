@@ -50,6 +50,8 @@ pub fn run(cx: &Context, job: &Job, maps: Option<Maps>) -> Result<Outcome> {
                 message,
                 advice,
             } => {
+                // Inside, the store has a place that nobody knows outside.
+                let message = message.replace(crate::inside::STORE, &job.store);
                 return Err(match step {
                     Some(step) => ids::refusal(&step, &message, maps.is_none()),
                     None => error(code, message, advice),

@@ -32,6 +32,7 @@ use store::tree::Tree;
 use sys::namespace::{Network, Power, enter};
 
 use crate::job::{Job, Message, Outcome};
+pub use mounts::STORE;
 
 /// The stage that the worker belongs to.
 const STAGE: &str = "rootfs-assemble";
