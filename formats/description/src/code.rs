@@ -165,6 +165,8 @@ codes! {
         "The user's shell comes from a package that the description does not ask for. Without it the login fails. Another package may bring it; then this warning can be ignored.";
     PROFILE_TWICE = 242, "Two profiles have the same name.",
         "The last one counts, as in KIWI: its <requires> and nothing of the others. Give each its own name, or join them.";
+    TWO_TARGETS = 243, "Two devices are named for the deployment.",
+        "rd.kiwi.oem.installdevice on the kernel command line counts before oem-unattended-id, as at KIWI's boot. Take one out.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";

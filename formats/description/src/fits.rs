@@ -42,6 +42,7 @@ pub fn check_attributes(node: &Node, row: &Element, report: &mut Report) {
 pub fn check_around(node: &Node, parent: &Node, report: &mut Report) {
     match node.name.as_str() {
         "type" => btrfs(node, report),
+        "repository" => place(node, report),
         "installmedia" => media(node, parent, report),
         "size" => unpartitioned(node, report),
         "collectionModule" => module(node, parent, report),
@@ -67,6 +68,18 @@ fn btrfs(node: &Node, report: &mut Report) {
             "take it out",
         );
         report.add(found.and(node.value_span("filesystem"), "the root"));
+    }
+}
+
+/// A source is for the image too, or for the image only: KIWI takes one word about it.
+fn place(node: &Node, report: &mut Report) {
+    if let (Some(_), Some(only)) = (node.attribute("imageinclude"), node.attribute("imageonly")) {
+        let fact = "imageinclude and imageonly stand in one <repository>";
+        let found = error(code::CONTRADICTION, only.name_span, fact, "take one out");
+        let other = node
+            .attribute("imageinclude")
+            .map_or(node.span, |a| a.name_span);
+        report.add(found.and(other, "the other"));
     }
 }
 

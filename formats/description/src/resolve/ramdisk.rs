@@ -32,7 +32,7 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     let config = node.child("oemconfig");
     let element = config.and_then(|c| c.child("oem-ramdisk-size"));
     let size_element = element.and_then(|e| kilobytes(e.words()?, e.text_span, report));
-    let target = target(plan, config, &line);
+    let target = target(plan, config, &line, report);
     let ram_target = target.as_ref().is_some_and(|(device, _)| names_ram(device));
     if !(line.asks || line.size.is_some() || element.is_some() || ram_target) {
         return;
@@ -86,9 +86,21 @@ fn is_ram(device: &str) -> bool {
 }
 
 /// The device that receives the image: the command line wins over `oem-unattended-id`.
-fn target(plan: &Plan, config: Option<&Node>, line: &Line) -> Option<(String, Span)> {
+fn target(
+    plan: &Plan,
+    config: Option<&Node>,
+    line: &Line,
+    report: &mut Report,
+) -> Option<(String, Span)> {
     let element = config.and_then(|c| c.child("oem-unattended-id"));
     let named = || Some((plan.oem.unattended_id.clone()?, element?.text_span));
+    if let (Some((wins, here)), Some((loses, there))) = (&line.device, named())
+        && *wins != loses
+    {
+        let fact = format!("two devices for the deployment: {wins} and {loses}");
+        let found = warning(code::TWO_TARGETS, *here, fact, "this one counts");
+        report.add(found.and(there, "this one does not"));
+    }
     line.device.clone().or_else(named)
 }
 

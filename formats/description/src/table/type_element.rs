@@ -190,7 +190,7 @@ const BOOTLOADER: &[Attr] = &[
     attr("serial_line", Kind::Text, Used("GRUB's serial command")).only(GRUBS),
     attr("video_mode", Kind::Text, Ignored("the boot menu is text")).only(GRUBS).since(8, 5),
     attr("bls", Kind::Bool, Ignored("the medium has its own GRUB configuration")).only(&["grub2"]).since(8, 2),
-    attr("targettype", Kind::OneOf(&["FBA", "SCSI", "CDL", "LDL", "GPT"]), Ignored("it belongs to zipl")).only(&["grub2", "grub2_s390x_emu", "zipl"]),
+    attr("targettype", Kind::OneOf(&["FBA", "SCSI", "CDL", "GPT"]), Ignored("it belongs to zipl")).only(&["grub2", "grub2_s390x_emu", "zipl"]),
     attr("use_disk_password", Kind::Bool, Refused(NO_LUKS)).since(7, 6),
     attr("grub_template", Kind::Path, Refused("the GRUB configuration is not made from templates")).since(7, 5),
 ];

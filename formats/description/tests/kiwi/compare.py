@@ -124,7 +124,7 @@ def by_kiwi(path, profiles, image_type, options=()):
         'users': [user(state, u) for u in state.get_users()],
         'type.volid': build.get_volid() or 'INSTALL',
         'disk.efi_mib': int(build.get_efipartsize() or 20),
-        'oem.unattended_id': oem(state, 'oem-unattended-id'),
+        'oem.unattended_id': install_device(build) or oem(state, 'oem-unattended-id'),
         'bootloader.title': oem(state, 'oem-boot-title') or xml.get_displayname() or xml.get_name(),
         'bootloader.serial_line': loader and loader.get_serial_line() or None,
         'bootloader.terminals': terminals(loader),
@@ -135,6 +135,12 @@ def by_kiwi(path, profiles, image_type, options=()):
         if kind:
             resolved[f'packages.{kind}'] = sorted({*resolved[f'packages.{kind}'], value})
     return resolved, None
+
+
+def install_device(build):
+    """The word of the kernel command line that counts before the element, at KIWI's boot too."""
+    words = (build.get_kernelcmdline() or '').split()
+    return next((w.split('=', 1)[1] for w in words if w.startswith('rd.kiwi.oem.installdevice=')), None)
 
 
 def terminals(loader):
