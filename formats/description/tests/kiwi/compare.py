@@ -28,6 +28,7 @@ from kiwi.tasks.base import CliTask
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from generate import TABLE, Generator  # noqa: E402
 
