@@ -26,6 +26,8 @@ pub enum Kind {
     DiskFormat(&'static [&'static str]),
     /// Several of these words, separated by blanks.
     Words(&'static [&'static str]),
+    /// Several of these words, joined by commas.
+    List(&'static [&'static str]),
     /// Letters, digits, `_`, `-` and `.`.
     Name,
     /// Machine names joined by commas.
@@ -85,6 +87,7 @@ impl Kind {
             Self::Words(words) => {
                 !text.is_empty() && text.split_whitespace().all(|w| words.contains(&w))
             }
+            Self::List(words) => text.split(',').all(|w| words.contains(&w)),
             Self::Name => is_name(text),
             Self::Machines => text.split(',').all(|m| MACHINES.contains(&m)),
             Self::Locales => text.split(',').all(is_locale),
@@ -115,7 +118,10 @@ impl Kind {
     /// The words that a value may consist of, where they are listed.
     pub fn words(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::OneOf(words) | Self::Words(words) | Self::DiskFormat(words) => Some(words),
+            Self::OneOf(words)
+            | Self::Words(words)
+            | Self::List(words)
+            | Self::DiskFormat(words) => Some(words),
             Self::Machines => Some(MACHINES),
             Self::Bool => Some(&["true", "false"]),
             _ => None,
@@ -130,6 +136,7 @@ impl Kind {
                 return format!("{}, also behind oci: or docker:", one_of(words));
             }
             Self::Words(words) => return format!("{}, several separated by blanks", one_of(words)),
+            Self::List(words) => return format!("{}, several joined by commas", one_of(words)),
             Self::Machines => {
                 return format!("machine names joined by commas: {}", one_of(MACHINES));
             }

@@ -118,6 +118,7 @@ fn pattern(kind: Kind) -> Option<String> {
     Some(match kind {
         Kind::Words(words) => format!("^{0}( +{0})*$", one_of(words)),
         Kind::DiskFormat(words) => format!("^((oci|docker):)?({}|raw)$", words.join("|")),
+        Kind::List(words) => format!("^{0}(,{0})*$", one_of(words)),
         Kind::Machines => format!("^{0}(,{0})*$", one_of(super::MACHINES)),
         Kind::Natural => "^\\+?[0-9]+$".to_owned(),
         Kind::Integer => "^[+-]?[0-9]+$".to_owned(),

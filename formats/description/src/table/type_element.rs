@@ -165,7 +165,7 @@ const TYPE: &[Attr] = &[
     attr("spare_part", Kind::Size, Refused(NO_PART)).only(OEM),
     attr("spare_part_mountpoint", Kind::Text, Refused(NO_PART)).only(OEM).since(7, 1),
     attr("spare_part_fs", Kind::OneOf(&["btrfs", "ext2", "ext3", "ext4", "xfs"]), Refused(NO_PART)).only(OEM).since(7, 1),
-    attr("spare_part_fs_attributes", Kind::Text, Refused(NO_PART)).only(OEM).since(7, 2),
+    attr("spare_part_fs_attributes", Kind::List(&["no-copy-on-write", "synchronous-updates"]), Refused(NO_PART)).only(OEM).since(7, 2),
     attr("spare_part_is_last", Kind::Bool, Refused(NO_PART)).only(OEM).since(7, 1),
     attr("root_clone", Kind::Natural, Refused(NO_CLONE)).only(OEM).since(7, 5),
     attr("boot_clone", Kind::Natural, Refused(NO_CLONE)).only(OEM).since(7, 5),

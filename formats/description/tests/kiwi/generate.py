@@ -278,6 +278,8 @@ class Generator:
         if name == 'repository' and '@alias' in found:
             self.aliases += 1
             found['@alias'] = f'r{self.aliases}'
+        if name == 'collectionModule' and '@stream' in found:
+            found['@enable'] = 'true'  # KIWI looks for this very word, so 1 will not do.
         if name == 'repository' and found.get('@imageonly') == 'true':
             found.pop('@imageinclude', None)
         for pair in (('@embed_verity_metadata', '@verity_blocks'), ('@embed_integrity_metadata', '@standalone_integrity'),
@@ -301,6 +303,8 @@ class Generator:
             return self.random.choice(SAMPLES[expected])
         if 'several separated by blanks' in expected:
             return expected.split(',')[0]
+        if 'several joined by commas' in expected:
+            return expected.split(' ')[0]
         if 'behind oci:' in expected:
             return self.random.choice(['qcow2', 'vmdk', 'oci:qcow2', 'docker:raw'])
         if expected.startswith('machine names'):
