@@ -170,14 +170,14 @@ pub const ROWS: &[Row] = &[
     row(&["preferences/type@efipartsize"], ("efipartsize=\"20\"", "efipartsize=\"40\""), &["raw-image plan.disk.efi_mib"]),
     row(&["preferences/type@installprovidefailsafe"], ("installprovidefailsafe=\"true\"", "installprovidefailsafe=\"false\""), NOTHING),
     row(&["preferences/type@install_continue_on_timeout"], ("install_continue_on_timeout=\"true\"", "install_continue_on_timeout=\"false\""), NOTHING),
-    row(&["preferences/type@publisher"], ("Somebody", "Nobody"), NOTHING),
+    refused(&["preferences/type@publisher"], ("firmware=\"uefi\"", "firmware=\"uefi\" publisher=\"Somebody\"")),
     row(&["preferences/type@application_id"], ("0xfe", "0xff"), NOTHING),
     row(&["preferences/type@bundle_format"], ("%N", "%A"), NOTHING),
     row(&["preferences/type@fsmountoptions"], ("noatime", "relatime"), NOTHING),
     in_file("old.kiwi", refused(&["preferences/type@bootloader"], ("bootloader=\"grub2\"", "bootloader=\"isolinux\""))),
     in_file("old.kiwi", row(&["preferences/type@bootloader_console"], ("\"serial\"", "\"console\""), CONSOLE)),
     in_file("old.kiwi", row(&["preferences/type@boottimeout"], ("boottimeout=\"3\"", "boottimeout=\"4\""), TIMEOUT)),
-    in_file("old.kiwi", row(&["preferences/type@zipl_targettype"], ("\"CDL\"", "\"LDL\""), NOTHING)),
+    in_file("old.kiwi", refused(&["preferences/type@zipl_targettype"], ("boottimeout=\"3\"", "boottimeout=\"3\" zipl_targettype=\"CDL\""))),
 
     row(&["type/bootloader"], ("<bootloader name=\"grub2\" timeout=\"1\" timeout_style=\"menu\" output_console=\"console\" input_console=\"console\"\n                        serial_line=\"serial --unit=0\"/>", ""), &[
         "iso-pack plan.bootloader.console", "iso-pack plan.bootloader.serial_line", "iso-pack plan.bootloader.timeout",

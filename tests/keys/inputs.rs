@@ -67,17 +67,49 @@ pub const ROWS: &[Row] = &[
     row("the umask", |_, _, call| call.umask = Some("077"), NOTHING),
     row("the accelerator without --boot", |_, _, call| call.environment.push(("RAMFORGE_ACCEL", "kvm".into())), NOTHING),
 
-    row("raw-image --level", |_, _, call| call.options = &[("raw-image", "--level 3")], &["raw-image options.level"]),
-    row("ram-check --ram", |_, _, call| call.options = &[("ram-check", "--ram 4G")], &["ram-check options.ram"]),
-    row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = &[("ram-check", "--timeout 5 --firmware uefi")], NOTHING),
-    row("ram-check --boot", |_, _, call| call.options = &[("ram-check", "--boot")], BOOT),
-    row("rootfs-assemble: where the tree lives, and how old metadata may be", |_, _, call| call.options = &[("rootfs-assemble", "--build-tree disk --max-age 1")], NOTHING),
-    row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = &[("rootfs-assemble", "--refresh")], NOTHING),
+    row("rootfs-assemble --as-root and --offline", |_, _, call| call.options = vec![("rootfs-assemble", "--as-root --offline".into())], NOTHING),
+    row("rootfs-assemble --lock", lock, &["rootfs-assemble identity.lock", "rootfs-assemble identity.metadata"]),
+    row("initrd-inject --base", |_, _, call| call.options = vec![("initrd-inject", "--base native".into())], &["initrd-inject options.base"]),
+    row("raw-image --level", |_, _, call| call.options = vec![("raw-image", "--level 3".into())], &["raw-image options.level"]),
+    row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
+    row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
+    row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
+    row("rootfs-assemble: where the tree lives, and how old metadata may be", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1".into())], NOTHING),
+    row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = vec![("rootfs-assemble", "--refresh".into())], NOTHING),
+
+    row("desc-parse --profile", |_, _, call| call.arguments = &["--profile", "base", "--profile", "amd", "--profile", "more"], &["rootfs-assemble plan.profiles"]),
+    row("desc-parse --type and --target-arch of what it is anyway", |_, _, call| call.arguments = &["--type", "oem", "--target-arch", "x86_64"], NOTHING),
+    row("desc-parse --set-repo", |_, _, call| call.arguments = &["--set-repo", "@REPOSITORY@,apt-deb,set,5,true,,,main,testing"], SOURCES),
+    row("desc-parse --add-repo", |_, _, call| call.arguments = &["--add-repo", "@REPOSITORY@,apt-deb,added,,,,,,,false"], SOURCES),
+    row("desc-parse --ignore-repos", |_, _, call| call.arguments = &["--ignore-repos", "--add-repo", "@REPOSITORY@,apt-deb,added,,,,,,,false"], SOURCES),
+    row("desc-parse --ignore-repos-used-for-build", |_, _, call| call.arguments = &["--ignore-repos-used-for-build", "--add-repo", "@REPOSITORY@,apt-deb,added,,,,,,,false"], SOURCES),
+    row("desc-parse --add-package", |_, _, call| call.arguments = &["--add-package", "vim"], &["rootfs-assemble plan.packages.image"]),
+    row("desc-parse --add-bootstrap-package", |_, _, call| call.arguments = &["--add-bootstrap-package", "vim"], &["rootfs-assemble plan.packages.bootstrap"]),
+    row("desc-parse --delete-package", |_, _, call| call.arguments = &["--delete-package", "vim"], &["rootfs-assemble plan.packages.delete"]),
+    row("desc-parse --set-release-version", |_, _, call| call.arguments = &["--set-release-version", "13"], NOTHING),
+    row("desc-parse --set-type-attr", |_, _, call| call.arguments = &["--set-type-attr", "rootfs_label=OTHER"], &["raw-image plan.disk.root_label"]),
+    row("desc-parse --signing-key", |_, dir, call| { fs::copy(dir.join("key.gpg"), dir.join("more.gpg")).unwrap(); call.arguments = &["--signing-key", "@DESCRIPTION@/more.gpg"]; }, KEYS),
+    row("desc-parse: how it speaks", |_, _, call| call.arguments = &["--explain-plan", "--message-format", "json"], NOTHING),
 
     row("the host's grub-mkimage", |place, _, call| disguise(place, call, "grub-mkimage"), &["iso-pack tools.grub-mkimage", "raw-image tools.grub-mkimage"]),
     row("the host's apt-get", |place, _, call| disguise(place, call, "apt-get"), &["rootfs-assemble tools.apt-get"]),
     row("the host's apt-config", |place, _, call| disguise(place, call, "apt-config"), &["rootfs-assemble tools.apt-config"]),
     row("a program that no stage runs", |place, _, call| disguise(place, call, "tar"), NOTHING),
+];
+
+/// Options that ask for something else than a plan or a section, or that write the description.
+pub const NO_INPUT: &[&str] = &[
+    "--manifest",
+    "--key",
+    "--help",
+    "--version",
+    "--explain",
+    "--fix",
+];
+
+const SOURCES: &[&str] = &[
+    "rootfs-assemble plan.repositories",
+    "rootfs-assemble identity.metadata",
 ];
 
 const BOOT: &[&str] = &[
@@ -113,6 +145,25 @@ fn touch(dir: &Path, name: &str) {
         .unwrap();
     let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     file.set_modified(time).unwrap();
+}
+
+/// A lock of no package at all for what the description asks for.
+fn lock(place: &Place, _: &Path, call: &mut Call) {
+    let names = |names: &[&str]| {
+        let package = |name: &&str| manifest::Package {
+            name: (*name).to_owned(),
+        };
+        names.iter().map(package).collect()
+    };
+    let packages = manifest::Packages {
+        bootstrap: names(&["ca-certificates"]),
+        image: names(&["dracut", "linux-image-amd64", "systemd-sysv"]),
+        ..manifest::Packages::default()
+    };
+    let lock = manifest::Lock::new("x86_64", &packages, &[]);
+    let file = place.path("lock.json");
+    fs::write(&file, manifest::to_canonical(&lock).unwrap()).unwrap();
+    call.options = vec![("rootfs-assemble", format!("--lock {}", file.display()))];
 }
 
 fn no_scripts(_: &Place, dir: &Path, _: &mut Call) {

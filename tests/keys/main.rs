@@ -133,10 +133,13 @@ fn every_field_of_a_description_changes_exactly_the_keys_that_read_it() {
         row.given
             .iter()
             .for_each(|given| edit(&place, &file, *given));
-        let plan = place.plan(&dir, &call).unwrap_or_else(|e| panic!("{e:?}"));
+        let what = format!("{:?} {:?}", row.of, row.edit);
+        let plan = match place.plan(&dir, &call) {
+            Ok(plan) => plan,
+            Err((_, said)) => return Some(format!("{what}: before the change: {said}")),
+        };
         let before = place.keys(&plan, &call);
         edit(&place, &file, row.edit);
-        let what = format!("{:?} {:?}", row.of, row.edit);
         match (&row.expect, place.plan(&dir, &call)) {
             (Expect::Fields(expected), Ok(plan)) => {
                 let after = place.keys(&plan, &call);
@@ -154,7 +157,7 @@ fn every_field_of_a_description_changes_exactly_the_keys_that_read_it() {
     // Fields that only a variable and an option bring.
     let call = Call {
         environment: vec![("SOURCE_DATE_EPOCH", "1700000000".to_owned())],
-        options: &[("ram-check", "--boot")],
+        options: vec![("ram-check", "--boot".to_owned())],
         ..Call::default()
     };
     let plan = place.plan(&place.description("all"), &call).unwrap();
@@ -226,6 +229,7 @@ fn every_other_input_changes_exactly_the_keys_that_read_it() {
         let after = place.keys(&plan, &call);
         compared(row.name, row.expect, &differences(&before, &after))
     });
+    lacks_no_option(&place);
     // The repository belongs to all rows, so its content changes last.
     let dir = place.description("published");
     let plan = place.plan(&dir, &Call::default()).unwrap();
@@ -239,6 +243,36 @@ fn every_other_input_changes_exactly_the_keys_that_read_it() {
         &differences(&before, &after),
     );
     assert_eq!(wrong, None);
+}
+
+/// Every option that the programs' help names is in a row.
+fn lacks_no_option(place: &Place) {
+    let mut said = BTreeSet::new();
+    for (n, row) in inputs::ROWS.iter().enumerate() {
+        let mut call = Call::default();
+        (row.change)(place, &place.description(&format!("option-{n}")), &mut call);
+        let options = call.options.iter().flat_map(|(_, words)| words.split(' '));
+        let words = options.chain(call.arguments.iter().copied());
+        said.extend(words.filter(|w| w.starts_with("--")).map(str::to_owned));
+    }
+    for program in ["desc-parse"].iter().chain(&STAGES) {
+        let help = place.help(program);
+        let words = help
+            .split_whitespace()
+            .filter(|w| w.starts_with("--") && w.len() > 2);
+        let name = |w: &str| {
+            w.trim_end_matches(|c: char| !c.is_ascii_alphabetic())
+                .to_owned()
+        };
+        let lacking: Vec<_> = words
+            .map(name)
+            .filter(|w| !said.contains(w) && !inputs::NO_INPUT.contains(&w.as_str()))
+            .collect();
+        assert!(
+            lacking.is_empty(),
+            "no row calls {program} with {lacking:?}"
+        );
+    }
 }
 
 /// Builds the rows one after the other, each from the example's own results, through at least this many stages.

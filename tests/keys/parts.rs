@@ -108,6 +108,8 @@ pub const ROWS: &[Row] = &[
         "the kernel command line was"),
     row(&["raw-image options.level"], Option(RAW, "--level 3"), &[DISK, SEGMENT, MEDIUM, PERHAPS],
         "the option --level was 9, is 3"),
+    row(&["initrd-inject options.base"], Option(INITRD, "--base native"), &[(INITRD, &["segment"]), (ISO, &[]), SIZES],
+        "the option --base was not set, is \"native\""),
     row(&["ram-check options.ram"], Option(CHECK, "--ram 4G"), &[SIZES],
         "the option --ram was not set, is 4096"),
     row(&["raw-image tools.grub-mkimage", "iso-pack tools.grub-mkimage"], Program("grub-mkimage"), &[(RAW, &["grub-i386-pc", "grub-x86_64-efi"]), MEDIUM],
@@ -163,6 +165,7 @@ pub const DEAR: &[Row] = &[
 
 /// Fields that no row changes in a build.
 pub const NOT_BUILT: &[(&str, &str)] = &[
+    ("rootfs-assemble identity.lock", "lock.rs"),
     (
         "rootfs-assemble plan.arch",
         "the machine must be able to run the programs of the tree",

@@ -35,7 +35,7 @@ pub struct Call {
     /// Variables of all programs.
     pub environment: Vec<(&'static str, String)>,
     /// Options of a stage.
-    pub options: &'static [(&'static str, &'static str)],
+    pub options: Vec<(&'static str, String)>,
     /// The umask, in octal.
     pub umask: Option<&'static str>,
 }
@@ -87,7 +87,14 @@ impl Place {
     pub fn plan(&self, description: &Path, call: &Call) -> Result<Value, (i32, String)> {
         let mut desc_parse = self.program("desc-parse", call);
         let file = description.join(call.file.unwrap_or("config.xml"));
-        let output = desc_parse.args(call.arguments).arg(file).output().unwrap();
+        let [repository, own] = [&self.path("repository"), description];
+        let own = own.display().to_string();
+        let repository = format!("dir://{}", repository.display());
+        let arguments = call.arguments.iter().map(|a| {
+            a.replace("@REPOSITORY@", &repository)
+                .replace("@DESCRIPTION@", &own)
+        });
+        let output = desc_parse.args(arguments).arg(file).output().unwrap();
         if !output.status.success() {
             return Err((output.status.code().unwrap(), text(&output)));
         }
@@ -102,6 +109,12 @@ impl Place {
         let line = manifest.to_string();
         let key = |stage: &&'static str| (*stage, self.key(stage, &line, call));
         STAGES.iter().map(key).collect()
+    }
+
+    /// What a program says of its options.
+    pub fn help(&self, name: &str) -> String {
+        let output = self.program(name, &Call::default()).arg("--help").output();
+        text(&output.unwrap())
     }
 
     fn key(&self, stage: &str, manifest: &str, call: &Call) -> Value {

@@ -30,10 +30,8 @@ pub(crate) struct Initrd {
 
 /// Makes what the tree lacks.
 pub(crate) fn make(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<Initrd> {
-    let own = format!("boot/initrd.img-{}", input.rootfs.kernel.release);
-    let has_own = tree
-        .resolve(&own)
-        .is_some_and(|path| tree.get(&path).is_some());
+    let own = own(input);
+    let has_own = is_in(tree, input);
     let added = match (has_own, input.plan.disk.resize) {
         (true, true) => Some((GROW, grow_segment(cx, tree, input, ids)?)),
         (true, false) => None,
@@ -45,6 +43,17 @@ pub(crate) fn make(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Resul
         paths: paths.map(|path| format!("/{path}")).collect(),
         added,
     })
+}
+
+/// Where the tree has an initramfs of its own.
+fn own(input: &Input) -> String {
+    format!("boot/initrd.img-{}", input.rootfs.kernel.release)
+}
+
+/// Whether the tree has an initramfs of its own.
+pub(crate) fn is_in(tree: &Tree, input: &Input) -> bool {
+    let path = tree.resolve(&own(input));
+    path.is_some_and(|path| tree.get(&path).is_some())
 }
 
 /// The static `ram-deploy`, found beside this program.

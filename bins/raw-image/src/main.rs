@@ -36,7 +36,11 @@ fn main() -> ExitCode {
 
 /// What of the host shapes the disk: GRUB's modules, and the program in its initramfs.
 fn identity(cx: &Context, input: &Input) -> Result<Value> {
-    let program = Object::of(&initrd::program()?);
+    let tree = || Tree::read(cx.store(), &input.rootfs.tree);
+    let program = match input.plan.disk.resize || !initrd::is_in(&tree()?, input) {
+        true => Some(Object::of(&initrd::program()?)),
+        false => None,
+    };
     let loader = loader::host_identity(cx.store(), &input.rootfs.tree)?;
     Ok(json!({"loader": loader, "ram-deploy": program}))
 }

@@ -123,6 +123,7 @@ const FIELDS: &[(&str, Word)] = &[
     ("input.disk.partitions.*.filesystem.label", Value("the label of partition {0}")),
     ("input.initrd.image", Object("the initrd")),
     ("input.initrd.image.size", Value("the initrd's length in bytes")),
+    ("input.initrd.segments.*", Item("segment of the initrd:", "segments of the initrd:")),
     ("input.initrd.deploy_id", Follows("the id that ties initrd and medium")),
     ("input.initrd.unpacked_bytes", Value("the initrd's unpacked length in bytes")),
     ("input.media.iso", Object("the medium")),
