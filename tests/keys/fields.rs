@@ -177,7 +177,7 @@ pub const ROWS: &[Row] = &[
     in_file("old.kiwi", refused(&["preferences/type@bootloader"], ("bootloader=\"grub2\"", "bootloader=\"isolinux\""))),
     in_file("old.kiwi", row(&["preferences/type@bootloader_console"], ("\"serial\"", "\"console\""), CONSOLE)),
     in_file("old.kiwi", row(&["preferences/type@boottimeout"], ("boottimeout=\"3\"", "boottimeout=\"4\""), TIMEOUT)),
-    in_file("old.kiwi", refused(&["preferences/type@zipl_targettype"], ("boottimeout=\"3\"", "boottimeout=\"3\" zipl_targettype=\"CDL\""))),
+    in_file("old.kiwi", row(&["preferences/type@zipl_targettype"], ("boottimeout=\"3\"", "boottimeout=\"3\" zipl_targettype=\"CDL\""), NOTHING)),
 
     row(&["type/bootloader"], ("<bootloader name=\"grub2\" timeout=\"1\" timeout_style=\"menu\" output_console=\"console\" input_console=\"console\"\n                        serial_line=\"serial --unit=0\"/>", ""), &[
         "iso-pack plan.bootloader.console", "iso-pack plan.bootloader.serial_line", "iso-pack plan.bootloader.timeout",
