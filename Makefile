@@ -5,7 +5,7 @@ OUT     ?= out
 CARGO   ?= cargo
 TARGET   = x86_64-unknown-linux-gnu
 
-.PHONY: iso build setup test test-setup lint bench fuzz clean schema
+.PHONY: iso build setup test test-setup lint bench fuzz soak clean schema
 
 iso: setup build
 	RAM_CHECK=--boot ./pipeline.sh -o $(OUT) $(EXAMPLE)
@@ -38,6 +38,12 @@ SECONDS ?= 60
 fuzz:
 	RAMFORGE_FUZZ_SECONDS=$(SECONDS) RAMFORGE_FUZZ_SEED=$$(date +%s) \
 		$(CARGO) test --release -p description --test mutations no_damage -- --nocapture
+
+# The fault tests for longer: other points every day.
+POINTS ?= 1000
+soak: test-setup build
+	RAMFORGE_BUILT=1 RAMFORGE_FAULT_SEED=$${RAMFORGE_FAULT_SEED:-$$(date +%Y%m%d)} RAMFORGE_FAULT_POINTS=$(POINTS) \
+		$(CARGO) test -p pipeline-tests --test kill --test disk_full --test damage -- --nocapture --test-threads 1
 
 # The JSON Schemas of the manifest, from its types.
 schema:

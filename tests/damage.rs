@@ -77,7 +77,7 @@ fn events(store: &Path) -> Vec<Event> {
 #[test]
 fn every_flipped_object_is_found() {
     let small = small();
-    Points::new(2).each(|half, _| {
+    Points::all(2).each(|half, _| {
         // The same order of objects for both halves.
         let mut rng = Rng::with_seed(2);
         let work = small.work();
@@ -197,7 +197,7 @@ fn package(small: &Small) -> Value {
 fn a_damaged_object_of_every_kind_is_made_again() {
     let small = small();
     let samples = samples(&small);
-    Points::new(2 * samples.len()).each(|index, rng| {
+    Points::all(2 * samples.len()).each(|index, rng| {
         let sample = &samples[index / 2 % samples.len()];
         let work = small.work();
         let (store, out) = (work.path().join("store"), work.path().join("out"));
@@ -243,7 +243,7 @@ fn told(store: &Path, object: &Object, silent: bool, said: &str, what: &str) {
 #[test]
 fn damaged_results_are_worked_out_again() {
     let small = small();
-    Points::new(2).each(|index, rng| {
+    Points::all(2).each(|index, rng| {
         let work = small.work();
         let (store, out) = (work.path().join("store"), work.path().join("out"));
         whole_store(&small, &store);

@@ -24,9 +24,17 @@ impl Points {
     /// # Panics
     /// Where a variable is no number.
     pub fn new(count: usize) -> Self {
+        Self::all(variable("RAMFORGE_FAULT_POINTS").unwrap_or(count))
+    }
+
+    /// As [`Points::new`], where there are no more than `count`.
+    ///
+    /// # Panics
+    /// Where a variable is no number.
+    pub fn all(count: usize) -> Self {
         let indices = match variable("RAMFORGE_FAULT_POINT") {
             Some(point) => vec![point],
-            None => (0..variable("RAMFORGE_FAULT_POINTS").unwrap_or(count)).collect(),
+            None => (0..count).collect(),
         };
         let seed = variable("RAMFORGE_FAULT_SEED").unwrap_or(0) as u64;
         Self { seed, indices }

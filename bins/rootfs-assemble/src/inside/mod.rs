@@ -104,6 +104,9 @@ fn serve() -> std::result::Result<Outcome, Failure> {
         false => Network::None,
     };
     enter(power, network, mapped).map_err(|e| refused(e.step, e.to_string()))?;
+    if is_orphan() {
+        return Err(Error::interrupted().into());
+    }
     mounts::build(&job).map_err(|(step, e)| refused(step, format!("{step}: {e}")))?;
     let store = Store::open(mounts::STORE.as_ref())
         .and_then(|store| store.hold(&job.run))
@@ -118,6 +121,19 @@ fn serve() -> std::result::Result<Outcome, Failure> {
         mounts::clear_tree()?;
     }
     Ok(done?)
+}
+
+/// Whether the stage died before the kernel knew that this process must die with it: then nobody holds the other
+/// end of stdin.
+fn is_orphan() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }
 
 /// Says a line to the stage. When the stage is gone, so is this process in a moment.
