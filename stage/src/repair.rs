@@ -56,6 +56,8 @@ pub fn survey(store: &Store, repair: bool, show: &(dyn Fn(usize, usize) + Sync))
     for path in files(&store.root().join("recipes")) {
         let broken = match name_of(&path).and_then(|name| store.listed_parts(&name)) {
             Some(parts) if parts.iter().all(|part| store.has(part)) => continue,
+            // Garbage collection removes a recipe before its parts.
+            _ if !path.exists() => continue,
             Some(_) => &mut survey.results,
             None => &mut survey.damaged,
         };

@@ -65,6 +65,12 @@ impl Store {
         let aside = self
             .tmp_dir()
             .join(format!("damaged-{name}-{}", std::process::id()));
+        let file = match fs::File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.at(&path)?,
+        };
+        // Locked, it is not swept; one that was made anew just now is too young for that.
+        file.lock_shared().at(&path)?;
         match fs::rename(&path, &aside) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             done => done.at(&path)?,

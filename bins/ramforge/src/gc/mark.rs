@@ -125,6 +125,16 @@ impl<'a> Marker<'a> {
         self.drain()
     }
 
+    /// Marks an object and everything that it leads to.
+    ///
+    /// # Errors
+    /// As [`Marker::file`].
+    pub(crate) fn object(&mut self, object: Digest) -> Result<()> {
+        self.mark(object, Kind::Other);
+        self.queue.push(object);
+        self.drain()
+    }
+
     /// Where the marks stand now, for [`Marker::undo`].
     pub(crate) fn checkpoint(&self) -> usize {
         self.trail.len()

@@ -104,7 +104,7 @@ impl Sweep<'_, '_> {
     /// An object that is made of others goes before its parts.
     fn recipes(&mut self, objects: &[Digest]) -> Result<()> {
         let _gate = self.close()?;
-        self.mark_actions()?;
+        self.mark_results()?;
         for digest in objects.iter().filter(|o| !self.marker.has_object(o)) {
             let (blake3, size) = (*digest, 0);
             remove(&self.store.recipe_path(&Object { blake3, size }))?;
@@ -112,11 +112,16 @@ impl Sweep<'_, '_> {
         Ok(())
     }
 
-    /// Every action that is there now is a root, above all those that were recorded since.
-    fn mark_actions(&mut self) -> Result<()> {
+    /// Every action and recipe that is there now is a root, above all those that were recorded since.
+    fn mark_results(&mut self) -> Result<()> {
         for (key, _) in named(&self.store.root().join("actions")) {
             if !self.marker.has_action(&key) {
                 self.marker.action(key)?;
+            }
+        }
+        for (object, _) in named(&self.store.root().join("recipes")) {
+            if !self.inventory.recipes.contains_key(&object) {
+                self.marker.object(object)?;
             }
         }
         Ok(())
@@ -124,7 +129,7 @@ impl Sweep<'_, '_> {
 
     fn objects(&mut self, objects: &[Digest]) -> Result<Vec<Digest>> {
         let _gate = self.close()?;
-        self.mark_actions()?;
+        self.mark_results()?;
         let free = |object: &&Digest| !self.marker.has_object(object);
         let free: Vec<Digest> = objects.iter().filter(free).copied().collect();
         for digest in &free {
