@@ -7,7 +7,7 @@
 //! ```text
 //! plan ─▶ resolve ─▶ fetch ─┬─▶ unpack ─▶ configure ─▶ overlay, settings ─▶ scripts ─▶ initramfs ─▶ capture
 //!         the host's apt    │   in a sandbox: user, mount, PID, IPC and UTS namespaces of a worker process
-//!                           └ package files become objects, once
+//!                           └ package files, and the files in them, become objects, once
 //! ```
 //!
 //! It needs apt (the host's own, with a private configuration) and, unless it runs as root, newuidmap and a
@@ -18,6 +18,7 @@
 mod apt;
 mod assemble;
 mod choose;
+mod contents;
 mod deb;
 mod ids;
 mod input;

@@ -120,6 +120,22 @@ impl Tree {
         Ok(tree)
     }
 
+    /// The listing that a recorded result names, if it and every file in it are here; what is missing is noted as damage.
+    ///
+    /// # Errors
+    /// As [`Tree::read`].
+    pub fn read_whole(store: &Store, object: &Object) -> Result<Option<Self>> {
+        if !store.expects(object) {
+            return Ok(None);
+        }
+        let tree = Self::read(store, object)?;
+        let here = tree.iter().all(|entry| match &entry.kind {
+            Kind::File(content) => store.expects(content),
+            _ => true,
+        });
+        Ok(here.then_some(tree))
+    }
+
     /// Writes the listing as an object.
     ///
     /// # Errors

@@ -10,10 +10,12 @@ use stage::{At, Error, Result};
 use store::Store;
 
 use super::Apt;
-use crate::parallel;
+use crate::{contents, parallel};
 
 /// Files in one call of apt's downloader, to stay below the limit for arguments.
 const BATCH: usize = 400;
+/// Bytes in one call, unless a single file has more: enough for a connection, little enough to begin with the rest.
+const BATCH_BYTES: u64 = 24 << 20;
 /// apt's own downloader: its methods, proxies and credentials.
 pub const HELPER: &str = "/usr/lib/apt/apt-helper";
 
@@ -26,7 +28,8 @@ pub fn fetched(store: &Store, chosen: &[LockedPackage]) -> Result<Vec<Option<Obj
     objects.collect()
 }
 
-/// Fetches the packages that are not in the store: those whose place in `objects` is empty.
+/// Fetches the packages that are not in the store: those whose place in `objects` is empty. While apt's downloader is
+/// at one batch, the packages of those before it are verified and listed.
 ///
 /// # Errors
 /// Exit code 1 with the package that cannot be fetched or is not what the metadata says.
@@ -39,20 +42,50 @@ pub fn fetch(
     let missing: Vec<usize> = (0..chosen.len())
         .filter(|&i| objects[i].is_none())
         .collect();
-    for batch in missing.chunks(BATCH) {
-        let bytes: u64 = batch.iter().map(|&i| chosen[i].size).sum();
-        apt.cx.progress(&format!(
-            "fetch {} packages, {} MiB",
-            batch.len(),
-            bytes >> 20
-        ));
-        download(apt, chosen, batch)?;
-        let ingest = |&i: &usize| Ok((i, ingest(store, &target(apt, i), &chosen[i])?));
-        for (i, object) in parallel::map(batch, ingest)? {
-            objects[i] = Some(object);
+    let bytes: u64 = missing.iter().map(|&i| chosen[i].size).sum();
+    let count = missing.len();
+    let what = format!("fetch {count} packages, {} MiB", bytes >> 20);
+    apt.cx.progress(&what);
+    let batches = batches(&missing, chosen);
+    let come = parallel::pipe(
+        |next| {
+            for batch in &batches {
+                download(apt, chosen, batch)?;
+                if !batch.iter().all(|&i| next(i)) {
+                    break;
+                }
+            }
+            Ok(())
+        },
+        |i| {
+            let object = ingest(store, &target(apt, i), &chosen[i])?;
+            contents::of(store, &chosen[i].name, &object)?;
+            Ok((i, object))
+        },
+    )?;
+    come.into_iter()
+        .for_each(|(i, object)| objects[i] = Some(object));
+    Ok(objects.into_iter().flatten().collect())
+}
+
+/// The packages in the parts in which they are fetched.
+fn batches(missing: &[usize], chosen: &[LockedPackage]) -> Vec<Vec<usize>> {
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut room = 0;
+    for &i in missing {
+        let full = batches.last().is_none_or(|batch| batch.len() == BATCH);
+        match batches.last_mut() {
+            Some(batch) if !full && chosen[i].size <= room => {
+                batch.push(i);
+                room -= chosen[i].size;
+            }
+            _ => {
+                batches.push(vec![i]);
+                room = BATCH_BYTES.saturating_sub(chosen[i].size);
+            }
         }
     }
-    Ok(objects.into_iter().flatten().collect())
+    batches
 }
 
 /// The object of a package that was fetched before.

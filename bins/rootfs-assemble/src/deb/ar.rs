@@ -89,23 +89,16 @@ pub fn write_member(out: &mut impl Write, name: &str, bytes: &[u8]) -> io::Resul
     out.write_all(&b"\n"[..bytes.len() % 2])
 }
 
-/// Writes a member whose length is known when it has been written.
-pub fn stream_member(
-    out: &mut (impl Write + Seek),
-    name: &str,
-    content: &mut dyn Read,
-) -> io::Result<()> {
+/// Begins a member whose length is known when it has been written; gives the place of its header.
+pub fn begin_member(out: &mut (impl Write + Seek), name: &str) -> io::Result<u64> {
     let begin = out.stream_position()?;
     out.write_all(header(name, 0).as_bytes())?;
-    let mut buffer = vec![0; super::BUFFER];
-    let mut size = 0;
-    loop {
-        match content.read(&mut buffer)? {
-            0 => break,
-            n => out.write_all(&buffer[..n])?,
-        }
-        size = out.stream_position()? - begin - HEADER as u64;
-    }
+    Ok(begin)
+}
+
+/// Ends the member that began at `begin`.
+pub fn end_member(out: &mut (impl Write + Seek), name: &str, begin: u64) -> io::Result<()> {
+    let size = out.stream_position()? - begin - HEADER as u64;
     if size % 2 == 1 {
         out.write_all(b"\n")?;
     }

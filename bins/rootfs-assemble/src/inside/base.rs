@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::{Error, Result};
 use store::Store;
-use store::tree::{Kind, Tree};
+use store::tree::Tree;
 
 use super::capture::{Captured, capture, laid};
 use super::{dpkg, found, key_of, mounts, overlay, part};
 use crate::job::Job;
 
 /// The version of how packages are installed. Changelog. 1: the first. 2: essential packages are configured
-/// before all others.
-const VERSION: u32 = 2;
+/// before all others. 3: a package's lists are in the order of their paths.
+const VERSION: u32 = 3;
 /// The name of this part of the work.
 const PART: &str = "base tree";
 
@@ -57,11 +57,10 @@ pub fn prepare(store: &Store, job: &Job) -> Result<Base> {
             recording: None,
         });
     }
-    let epoch = dpkg::install(store, job)?;
+    let dpkg::Installed { epoch, placed } = dpkg::install(store, job)?;
     super::quiet()?;
-    let none = Captured::default();
     let captured = part("capture base", || {
-        capture(store, mounts::TREE.as_ref(), epoch, &none)
+        capture(store, mounts::TREE.as_ref(), epoch, &placed)
     })?;
     let tree = captured.tree.write(store)?;
     let store = store.clone();
@@ -106,13 +105,6 @@ fn kept(store: &Store, key: &StageKey) -> Result<Option<(Tree, u64)>> {
     let Some(kept) = value.and_then(|v| serde_json::from_value::<Kept>(v).ok()) else {
         return Ok(None);
     };
-    if !store.expects(&kept.tree) {
-        return Ok(None);
-    }
-    let tree = Tree::read(store, &kept.tree)?;
-    let here = tree.iter().all(|entry| match &entry.kind {
-        Kind::File(object) => store.expects(object),
-        _ => true,
-    });
-    Ok(here.then_some((tree, kept.epoch)))
+    let tree = Tree::read_whole(store, &kept.tree)?;
+    Ok(tree.map(|tree| (tree, kept.epoch)))
 }

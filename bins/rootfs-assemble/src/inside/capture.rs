@@ -52,13 +52,18 @@ impl Captured {
     fn add(&mut self, entry: Entry, meta: &Metadata, begin: i128) {
         if let Kind::File(object) = &entry.kind {
             self.bytes += object.size;
-            let stamp = stamp(meta);
-            // A file that changed just before might change again without another time.
-            if stamp.3 + TICK < begin {
-                self.seen.insert(stamp, *object);
-            }
+            self.note(meta, *object, begin);
         }
         self.tree.insert(entry);
+    }
+
+    /// Notes a file's content as it was at `begin`.
+    fn note(&mut self, meta: &Metadata, content: Object, begin: i128) {
+        let stamp = stamp(meta);
+        // A file that changed just before might change again without another time.
+        if stamp.3 + TICK < begin {
+            self.seen.insert(stamp, content);
+        }
     }
 
     /// The object of the file at `path`.
@@ -84,6 +89,20 @@ pub fn laid(tree: &Tree, root: &Path) -> Result<Captured> {
             let meta = fs::symlink_metadata(&path).at(&path)?;
             captured.add(entry.clone(), &meta, begin);
         }
+    }
+    Ok(captured)
+}
+
+/// Files that were just put below `root`, with their contents: they need not be read as long as they do not change.
+///
+/// # Errors
+/// Exit code 1 with the path that is not there.
+pub fn placed(root: &Path, files: HashMap<PathBuf, Object>) -> Result<Captured> {
+    let begin = now();
+    let mut captured = Captured::default();
+    for (path, object) in files {
+        let path = root.join(path.strip_prefix("/").unwrap_or(&path));
+        captured.note(&fs::symlink_metadata(&path).at(&path)?, object, begin);
     }
     Ok(captured)
 }

@@ -13,25 +13,28 @@ use std::path::{Path, PathBuf};
 
 use stage::{Error, Result};
 use store::Store;
+use store::tree::Tree;
 
+use super::capture::Captured;
 use super::database::{self, Database};
 use super::guest::Guest;
-use super::mounts::WORK;
-use super::unpack::{How, Names, Unpacker};
-use super::{files, part};
-use crate::deb::{Control, Package};
+use super::mounts::{TREE, WORK};
+use super::unpack::{How, Names, Unpacked, Unpacker};
+use super::{capture, files, part};
+use crate::deb::{self, Control, Package};
 use crate::job::{Job, JobPackage};
-use crate::parallel;
+use crate::{contents, parallel};
 
 /// Tells init scripts that nothing may be started in a tree that does not run.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// A package with what its control member says.
+/// A package with what its control member says, and what it holds.
 struct Known<'a> {
     index: usize,
     job: &'a JobPackage,
     path: PathBuf,
     control: Control,
+    contents: Tree,
 }
 
 impl Known<'_> {
@@ -44,16 +47,22 @@ impl Known<'_> {
     }
 }
 
-/// Installs the packages of the job into the empty tree. Gives the image's time stamp: what the environment
-/// said, or the time of their newest file.
+/// What was installed.
+pub struct Installed {
+    /// The image's time stamp: what the environment said, or the time of the packages' newest file.
+    pub epoch: u64,
+    /// The files whose contents are known from their packages, as they were before any script ran.
+    pub placed: Captured,
+}
+
+/// Installs the packages of the job into the empty tree.
 ///
 /// # Errors
 /// Exit code 1 with the package, and what its script said.
-pub fn install(store: &Store, job: &Job) -> Result<u64> {
-    let known = read_controls(store, &job.packages)?;
-    let unpacker = Unpacker::new(known.iter().map(names).collect())?;
-    part("unpack", || unpack(&known, &unpacker))?;
-    let epoch = job.image.source_date_epoch.unwrap_or(unpacker.newest());
+pub fn install(store: &Store, job: &Job) -> Result<Installed> {
+    let known = part("read packages", || read(store, &job.packages))?;
+    let epoch = job.image.source_date_epoch.unwrap_or(newest(&known));
+    let placed = part("unpack", || unpack(store, &known))?;
     let guest = Guest::new(store, epoch);
     files::write(POLICY, "#!/bin/sh\nexit 101\n", 0o755)?;
     part("configure", || configure(&guest, &known))?;
@@ -63,26 +72,40 @@ pub fn install(store: &Store, job: &Job) -> Result<u64> {
         .map(|k| (k.job.name.clone(), job.architecture.clone()))
         .collect();
     database::write_automatic(&automatic)?;
-    Ok(epoch)
+    Ok(Installed { epoch, placed })
 }
 
-fn read_controls<'a>(store: &Store, packages: &'a [JobPackage]) -> Result<Vec<Known<'a>>> {
-    let numbered: Vec<_> = packages.iter().enumerate().collect();
-    parallel::map(&numbered, |(index, job)| {
-        // Packages are read from the middle later on; here every byte is compared with the object's name.
-        store
-            .open_object(&job.deb)?
-            .pour(&mut std::io::sink())
-            .map_err(|e| Error::damaged(format!("package {}: {e}", job.name)))?;
+fn read<'a>(store: &Store, packages: &'a [JobPackage]) -> Result<Vec<Known<'a>>> {
+    let mut numbered: Vec<_> = packages.iter().enumerate().collect();
+    largest_first(&mut numbered, |(_, job)| job.deb.size);
+    let mut known = parallel::map(&numbered, |(index, job)| {
         let path = store.object_path(&job.deb);
-        let control = Package::open(&path)?.control;
+        let damaged = |e| Error::damaged(format!("package {}: {e}", job.name));
+        // What is read from it later is a part of it; here every byte is compared with the object's name.
+        store.verify(&job.deb).map_err(damaged)?;
         Ok(Known {
             index: *index,
             job,
+            control: Package::open(&path)?.control,
+            contents: contents::of(store, &job.name, &job.deb)?,
             path,
-            control,
         })
-    })
+    })?;
+    known.sort_by_key(|k| k.index);
+    Ok(known)
+}
+
+/// So that no core is left with a large one at the end.
+fn largest_first<T>(list: &mut [T], size: impl Fn(&T) -> u64) {
+    list.sort_by_key(|one| std::cmp::Reverse(size(one)));
+}
+
+/// Time of the newest file of all packages.
+fn newest(known: &[Known]) -> u64 {
+    let times = known
+        .iter()
+        .flat_map(|k| k.contents.iter().map(|e| e.mtime));
+    times.max().and_then(|t| u64::try_from(t).ok()).unwrap_or(0)
 }
 
 fn names(known: &Known) -> Names {
@@ -93,26 +116,23 @@ fn names(known: &Known) -> Names {
     }
 }
 
-fn unpack(known: &[Known], unpacker: &Unpacker) -> Result<()> {
+fn unpack(store: &Store, known: &[Known]) -> Result<Captured> {
+    let mut unpacker = Unpacker::new(store, known.iter().map(names).collect())?;
+    for k in known.iter().filter(|k| !k.for_dpkg()) {
+        unpacker.claim(k.index, &k.contents)?;
+    }
     let (mut lent, mut rest): (Vec<&Known>, Vec<&Known>) =
         known.iter().partition(|k| k.for_dpkg() && k.job.bootstrap);
-    // The largest first, so that no core is left with a large one at the end.
     for list in [&mut lent, &mut rest] {
-        list.sort_by_key(|k| std::cmp::Reverse(k.job.deb.size));
+        largest_first(list, |k| k.job.deb.size);
     }
     parallel::map(&lent, |k| {
-        copy_plain(k)?;
-        let mut package = Package::open(Path::new(&k.plain_copy()))?;
-        unpacker.unpack(k.index, &mut package, How::Lend, &|_| false)
+        copy_plain(store, k)?;
+        unpacker.unpack(k.index, &k.contents, How::Lend, &|_| false)
     })?;
     let mut unpacked = parallel::map(&rest, |k| match k.for_dpkg() {
-        true => {
-            copy_plain(k)?;
-            let mut package = Package::open(Path::new(&k.plain_copy()))?;
-            unpacker.look_at_times(k.index, &mut package)?;
-            Ok(None)
-        }
-        false => Ok(Some((k.index, unpack_one(k, unpacker)?))),
+        true => copy_plain(store, k).map(|()| None),
+        false => Ok(Some((k.index, unpack_one(k, &unpacker)?))),
     })?;
     unpacker.finish_dirs()?;
     unpacked.sort_by_key(|u| u.as_ref().map(|(index, _)| *index));
@@ -123,19 +143,19 @@ fn unpack(known: &[Known], unpacker: &Unpacker) -> Result<()> {
             &unpacker.without_lost(index, unpacked),
         )?;
     }
-    database.write()
+    database.write()?;
+    capture::placed(TREE.as_ref(), unpacker.into_contents())
 }
 
-fn copy_plain(known: &Known) -> Result<()> {
-    let mut package = Package::open(&known.path)?;
-    package.write_uncompressed(&known.path, Path::new(&known.plain_copy()))
+fn copy_plain(store: &Store, known: &Known) -> Result<()> {
+    let target = known.plain_copy();
+    deb::write_plain(&known.path, &known.contents, store, Path::new(&target))
 }
 
-fn unpack_one(known: &Known, unpacker: &Unpacker) -> Result<super::unpack::Unpacked> {
+fn unpack_one(known: &Known, unpacker: &Unpacker) -> Result<Unpacked> {
     let conffiles: BTreeSet<String> = database::conffiles(&known.control).into_iter().collect();
     let all = !known.control.files.contains_key("md5sums");
-    let mut package = Package::open(&known.path)?;
-    unpacker.unpack(known.index, &mut package, How::Install, &|path| {
+    unpacker.unpack(known.index, &known.contents, How::Install, &|path| {
         all || conffiles.contains(path)
     })
 }

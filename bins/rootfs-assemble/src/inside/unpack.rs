@@ -1,4 +1,4 @@
-//! Files of packages into the tree, several packages at once.
+//! Files of packages into the tree, several packages at once, from the store.
 //!
 //! Only packages without a `preinst` script are unpacked here for good; see [`super::dpkg`].
 //!
@@ -8,27 +8,26 @@
 //! *Not unpacked:* device nodes (a user namespace cannot make them; devtmpfs brings them at boot).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use manifest::Object;
 use md5::{Digest, Md5};
 use stage::{At, Error, Result};
-use tar::EntryType;
+use store::Store;
+use store::tree::{Entry, Kind, Tree, decode_path};
 
 use super::files::{self, Meta};
 use super::warn;
-use crate::deb::Package;
 
 /// Directories of `/` that are links into `/usr` in a merged tree.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// Further ones, made only when a package brings them.
 const MERGED_LATER: [&str; 3] = ["lib32", "libx32", "libo32"];
-/// Bytes of a file that are in memory at once.
-const BUFFER: usize = 1 << 18;
-
 /// What unpacking needs to know of a package.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
@@ -48,20 +47,17 @@ pub struct Unpacked {
 }
 
 /// The tree while packages are unpacked into it.
-pub struct Unpacker {
+pub struct Unpacker<'a> {
+    store: &'a Store,
     names: Vec<Names>,
-    placed: Mutex<Placed>,
-    newest: AtomicI64,
-}
-
-#[derive(Default)]
-struct Placed {
     /// File → the package that it belongs to, by its number.
-    files: HashMap<PathBuf, usize>,
-    /// Directory → owner and mode, and the package that says so.
-    dirs: HashMap<PathBuf, (usize, Meta)>,
+    owners: HashMap<PathBuf, usize>,
     /// Files that a package lost to another.
     lost: HashMap<usize, HashSet<PathBuf>>,
+    /// Directory → owner and mode, and the package that says so.
+    dirs: Mutex<HashMap<PathBuf, (usize, Meta)>>,
+    /// File → its content, of those that were unpacked for good.
+    contents: Mutex<HashMap<PathBuf, Object>>,
 }
 
 /// How a package is unpacked.
@@ -73,74 +69,78 @@ pub enum How {
     Lend,
 }
 
-impl Unpacker {
+impl<'a> Unpacker<'a> {
     /// Prepares the root directory. `names` are all packages in the installation order.
     ///
     /// # Errors
     /// Exit code 1 with the path.
-    pub fn new(names: Vec<Names>) -> Result<Self> {
+    pub fn new(store: &'a Store, names: Vec<Names>) -> Result<Self> {
         for name in MERGED {
             merge(name)?;
         }
         Ok(Self {
+            store,
             names,
-            placed: Mutex::default(),
-            newest: AtomicI64::new(0),
+            owners: HashMap::new(),
+            lost: HashMap::new(),
+            dirs: Mutex::default(),
+            contents: Mutex::default(),
         })
     }
 
-    /// Time of the newest file seen so far.
-    pub fn newest(&self) -> u64 {
-        u64::try_from(self.newest.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
-    /// Unpacks package number `index`. MD5 sums are made of the files that `wanted` names.
+    /// Claims the files of package number `index` for it: before any package is unpacked for good, so that no order
+    /// of work decides whose file stays.
     ///
     /// # Errors
-    /// Exit code 1 with the package and the path.
+    /// Exit code 1 where another package has one of them, and neither replaces the other.
+    pub fn claim(&mut self, index: usize, contents: &Tree) -> Result<()> {
+        for entry in contents.iter().filter(|e| e.kind != Kind::Dir) {
+            let item = Item::of(entry)?;
+            if !is_merged(&item.path) {
+                self.claim_one(index, item.path).map_err(|fact| {
+                    let name = &self.names[index].name;
+                    Error::failed(format!("package {name}: {}: {fact}", item.listed))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks package number `index`, which holds `contents`. MD5 sums are made of the files that `wanted` names.
+    ///
+    /// # Errors
+    /// Exit code 1 with the package and the path, 6 where a file is damaged in the store.
     pub fn unpack(
         &self,
         index: usize,
-        package: &mut Package,
+        contents: &Tree,
         how: How,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Unpacked> {
-        let name = self.names[index].name.clone();
-        let failed = |e: io::Error| Error::failed(format!("package {name}: data.tar: {e}"));
-        let data = BufReader::with_capacity(BUFFER, package.data()?);
-        let mut archive = tar::Archive::new(data);
-        let mut buffer = vec![0; BUFFER];
+        let name = &self.names[index].name;
         let mut unpacked = Unpacked::default();
-        for entry in archive.entries().map_err(failed)? {
-            let mut entry = entry.map_err(failed)?;
-            let item = Item::of(&entry).map_err(failed)?;
-            self.newest.fetch_max(item.meta.mtime, Ordering::Relaxed);
-            unpacked.paths.push(item.listed.clone());
+        let is_link = |entry: &&Entry| matches!(entry.kind, Kind::Hardlink(_));
+        // A hard link needs its file.
+        let (links, others): (Vec<&Entry>, Vec<&Entry>) = contents.iter().partition(is_link);
+        for entry in others.into_iter().chain(links) {
+            let item = Item::of(entry)?;
             let md5 = (how == How::Install && wanted(&item.listed)).then(Md5::new);
             let sum = self
-                .place(index, &item, &mut entry, how, &mut buffer, md5)
+                .place(index, &item, how, md5)
                 .map_err(|e| Error::failed(format!("package {name}: {}: {e}", item.listed)))?;
+            unpacked.paths.push(item.listed.clone());
             if let Some(sum) = sum {
                 unpacked.md5.push((item.listed, sum));
             }
         }
+        unpacked.paths.sort();
         Ok(unpacked)
     }
 
-    /// Looks at the times of a package that dpkg will unpack.
-    ///
-    /// # Errors
-    /// Exit code 1 with the package.
-    pub fn look_at_times(&self, index: usize, package: &mut Package) -> Result<()> {
-        let name = &self.names[index].name;
-        let failed = |e: io::Error| Error::failed(format!("package {name}: data.tar: {e}"));
-        let data = BufReader::with_capacity(BUFFER, package.data()?);
-        for entry in tar::Archive::new(data).entries().map_err(failed)? {
-            let mtime = entry.map_err(failed)?.header().mtime().map_err(failed)?;
-            let mtime = i64::try_from(mtime).unwrap_or(0);
-            self.newest.fetch_max(mtime, Ordering::Relaxed);
-        }
-        Ok(())
+    /// The files that packages were unpacked to for good, with their contents.
+    pub fn into_contents(self) -> HashMap<PathBuf, Object> {
+        let contents = self.contents.into_inner();
+        contents.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives directories their owners and modes.
@@ -148,7 +148,7 @@ impl Unpacker {
     /// # Errors
     /// Exit code 1 with the path.
     pub fn finish_dirs(&self) -> Result<()> {
-        for (path, (_, meta)) in &self.placed().dirs {
+        for (path, (_, meta)) in locked(&self.dirs).iter() {
             files::finish_dir(path, *meta).at(path)?;
         }
         Ok(())
@@ -156,14 +156,10 @@ impl Unpacker {
 
     /// Takes out of a package's list what another package has taken over.
     pub fn without_lost(&self, index: usize, mut unpacked: Unpacked) -> Unpacked {
-        if let Some(lost) = self.placed().lost.get(&index) {
+        if let Some(lost) = self.lost.get(&index) {
             unpacked.paths.retain(|p| !lost.contains(&real_path(p)));
         }
         unpacked
-    }
-
-    fn placed(&self) -> MutexGuard<'_, Placed> {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts one thing into the tree; gives the MD5 of a file when asked to.
@@ -171,39 +167,54 @@ impl Unpacker {
         &self,
         index: usize,
         item: &Item,
-        content: &mut dyn Read,
         how: How,
-        buffer: &mut [u8],
         md5: Option<Md5>,
     ) -> io::Result<Option<String>> {
         let path = &item.path;
-        if item.kind == EntryType::Directory {
+        if *item.kind == Kind::Dir {
             return self.place_dir(index, item).map(|()| None);
         }
-        if is_merged(path) {
-            return Ok(None);
-        }
-        if how == How::Install && !self.claim(index, path)? {
+        let is_mine = || self.owners.get(path) == Some(&index);
+        if is_merged(path) || (how == How::Install && !is_mine()) {
             return Ok(None);
         }
         match item.kind {
-            EntryType::Regular | EntryType::Continuous => {
-                let mut file = files::create(path)?;
-                let sum = copy(content, &mut file, buffer, md5)?;
-                files::finish_file(&file, item.meta)?;
+            Kind::File(content) => {
+                let sum = self.place_file(item, content, md5)?;
+                if how == How::Install {
+                    locked(&self.contents).insert(path.clone(), *content);
+                }
                 return Ok(sum);
             }
-            EntryType::Symlink => {
-                files::symlink(&item.target, path)?;
+            Kind::Symlink(target) => {
+                files::symlink(&decoded(target)?, path)?;
                 files::finish_link(path, item.meta)?;
             }
-            EntryType::Link => files::hard_link(&real_path(&item.target.to_string_lossy()), path)?,
+            Kind::Hardlink(target) => {
+                files::hard_link(&real_path(&decoded(target)?.to_string_lossy()), path)?;
+            }
             kind => warn(format!(
                 "package {}: {} is left out: a {kind:?} needs real root",
                 self.names[index].name, item.listed
             )),
         }
         Ok(None)
+    }
+
+    fn place_file(
+        &self,
+        item: &Item,
+        content: &Object,
+        mut md5: Option<Md5>,
+    ) -> io::Result<Option<String>> {
+        let mut from = self.store.open_object(content).map_err(io::Error::other)?;
+        let mut file = files::create(&item.path)?;
+        match &mut md5 {
+            None => from.pour(&mut file)?,
+            Some(md5) => from.pour(&mut Summed(&mut file, md5))?,
+        }
+        files::finish_file(&file, item.meta)?;
+        Ok(md5.map(|sum| sum.finalize().iter().map(|b| format!("{b:02x}")).collect()))
     }
 
     fn place_dir(&self, index: usize, item: &Item) -> io::Result<()> {
@@ -223,85 +234,89 @@ impl Unpacker {
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&item.path)?,
             done => done?,
         }
-        let mut placed = self.placed();
-        let best = placed.dirs.get(&item.path).map_or(usize::MAX, |d| d.0);
+        let mut dirs = locked(&self.dirs);
+        let best = dirs.get(&item.path).map_or(usize::MAX, |d| d.0);
         if index < best && !super::mounts::is_mounted(&item.path) {
-            placed.dirs.insert(item.path.clone(), (index, item.meta));
+            dirs.insert(item.path.clone(), (index, item.meta));
         }
         Ok(())
     }
 
-    /// Whether package number `index` may write the file; notes who owns it.
-    fn claim(&self, index: usize, path: &Path) -> io::Result<bool> {
-        let mut placed = self.placed();
-        let Some(&other) = placed.files.get(path) else {
-            placed.files.insert(path.to_owned(), index);
-            return Ok(true);
+    fn claim_one(&mut self, index: usize, path: PathBuf) -> std::result::Result<(), String> {
+        let Some(&other) = self.owners.get(&path) else {
+            self.owners.insert(path, index);
+            return Ok(());
         };
         let (mine, theirs) = (&self.names[index], &self.names[other]);
         let loser = if mine.replaces.contains(&theirs.name) {
-            placed.files.insert(path.to_owned(), index);
+            self.owners.insert(path.clone(), index);
             other
         } else if theirs.replaces.contains(&mine.name) {
             index
         } else {
-            let fact = format!(
+            return Err(format!(
                 "also in package {}, and neither replaces the other",
                 theirs.name
-            );
-            return Err(io::Error::other(fact));
+            ));
         };
-        placed
-            .lost
-            .entry(loser)
-            .or_default()
-            .insert(path.to_owned());
-        Ok(loser != index)
+        self.lost.entry(loser).or_default().insert(path);
+        Ok(())
     }
 }
 
-/// One member of a data archive.
-struct Item {
-    kind: EntryType,
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One entry of a package.
+struct Item<'a> {
+    kind: &'a Kind,
     /// Where it goes.
     path: PathBuf,
     /// As dpkg lists it.
     listed: String,
-    target: PathBuf,
     meta: Meta,
 }
 
-impl Item {
-    fn of<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<Self> {
-        let header = entry.header();
-        let name = entry.path_bytes();
-        let name = std::str::from_utf8(&name)
-            .map_err(|_| io::Error::other("a name that is not UTF-8; expected UTF-8"))?;
-        let name = name.trim_start_matches("./").trim_end_matches('/');
-        if name.split('/').any(|part| part == "..") {
-            return Err(io::Error::other(format!("{name:?} leads out of the tree")));
-        }
-        let name = if name == "." { "" } else { name };
-        let listed = if name.is_empty() {
-            "/.".to_owned()
-        } else {
-            format!("/{name}")
-        };
+impl<'a> Item<'a> {
+    fn of(entry: &'a Entry) -> Result<Self> {
+        let damaged = || Error::damaged(format!("a listing's path {:?} is damaged", entry.path));
+        let name = decode_path(&entry.path).ok_or_else(damaged)?;
+        let name = String::from_utf8(name).map_err(|_| damaged())?;
         Ok(Self {
-            kind: header.entry_type(),
-            path: real_path(name),
-            listed,
-            target: entry
-                .link_name()?
-                .map(|t| t.into_owned())
-                .unwrap_or_default(),
+            kind: &entry.kind,
+            path: real_path(&name),
+            listed: match name.is_empty() {
+                true => "/.".to_owned(),
+                false => format!("/{name}"),
+            },
             meta: Meta {
-                mode: header.mode()? & 0o7777,
-                uid: u32::try_from(header.uid()?).unwrap_or(0),
-                gid: u32::try_from(header.gid()?).unwrap_or(0),
-                mtime: i64::try_from(header.mtime()?).unwrap_or(0),
+                mode: entry.mode,
+                uid: entry.uid,
+                gid: entry.gid,
+                mtime: entry.mtime,
             },
         })
+    }
+}
+
+fn decoded(path: &str) -> io::Result<PathBuf> {
+    let bytes = decode_path(path).ok_or_else(|| io::Error::other("a damaged target"))?;
+    Ok(OsStr::from_bytes(&bytes).into())
+}
+
+/// Writes to a file and sums what it writes.
+struct Summed<'a>(&'a mut fs::File, &'a mut Md5);
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        self.1.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -331,26 +346,6 @@ fn merge(name: &str) -> Result<()> {
     }
 }
 
-fn copy(
-    from: &mut dyn Read,
-    to: &mut fs::File,
-    buffer: &mut [u8],
-    mut md5: Option<Md5>,
-) -> io::Result<Option<String>> {
-    loop {
-        match from.read(buffer)? {
-            0 => break,
-            n => {
-                to.write_all(&buffer[..n])?;
-                if let Some(md5) = &mut md5 {
-                    md5.update(&buffer[..n]);
-                }
-            }
-        }
-    }
-    Ok(md5.map(|sum| sum.finalize().iter().map(|b| format!("{b:02x}")).collect()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,20 +370,38 @@ mod tests {
             name: name.into(),
             replaces: replaces.iter().map(|r| (*r).into()).collect(),
         };
-        let unpacker = Unpacker {
-            names: vec![names("old", &[]), names("new", &["old"]), names("x", &[])],
-            placed: Mutex::default(),
-            newest: AtomicI64::new(0),
+        let file = |path: &str| {
+            let mut tree = Tree::default();
+            tree.insert(Entry {
+                path: path.to_owned(),
+                kind: Kind::File(Object::of(b"")),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime: 0,
+                xattrs: std::collections::BTreeMap::new(),
+            });
+            tree
         };
-        let path = Path::new("/f");
-        assert!(unpacker.claim(1, path).unwrap());
-        assert!(!unpacker.claim(0, path).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let mut unpacker = Unpacker {
+            store: &Store::open(dir.path()).unwrap(),
+            names: vec![names("old", &[]), names("new", &["old"]), names("x", &[])],
+            owners: HashMap::new(),
+            lost: HashMap::new(),
+            dirs: Mutex::default(),
+            contents: Mutex::default(),
+        };
+        for index in [1, 0] {
+            unpacker.claim(index, &file("f")).unwrap();
+        }
+        assert_eq!(unpacker.owners[Path::new("/f")], 1);
         let unpacked = Unpacked {
             paths: vec!["/f".into(), "/g".into()],
             md5: Vec::new(),
         };
         assert_eq!(unpacker.without_lost(0, unpacked).paths, ["/g"]);
-        let error = unpacker.claim(2, path).unwrap_err().to_string();
+        let error = unpacker.claim(2, &file("f")).unwrap_err().to_string();
         assert!(error.contains("also in package new"), "{error}");
     }
 }
