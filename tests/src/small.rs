@@ -79,14 +79,14 @@ fn build(dir: &Path) {
         let _ = fs::remove_dir_all(dir.join(name));
     }
     fs::create_dir(dir.join("work")).unwrap();
-    repository(&dir.join("packages"));
+    collect(&dir.join("packages"));
     let output = pipeline(dir, &dir.join("store"), &dir.join("out")).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", text(&output));
 }
 
 /// The description's packages as a repository, from a build with the host's own sources.
-fn repository(packages: &Path) {
+fn collect(packages: &Path) {
     let out = packages.with_file_name("out");
     let output = command(root().join("pipeline.sh"))
         .env("RAMFORGE_STORE", store())
@@ -127,10 +127,7 @@ fn description() -> PathBuf {
 /// pipeline.sh on the small description, with its own repository.
 fn pipeline(dir: &Path, store: &Path, out: &Path) -> Command {
     let mut command = command(root().join("pipeline.sh"));
-    let repository = format!(
-        "dir://{},apt-deb,local,,,,,,,false",
-        dir.join("packages").display()
-    );
+    let repository = repository_of(dir);
     command
         .env("RAMFORGE_STORE", store)
         // What compressing well costs belongs to other tests.
@@ -142,7 +139,30 @@ fn pipeline(dir: &Path, store: &Path, out: &Path) -> Command {
     command
 }
 
+/// The packages as `--set-repo` takes them.
+fn repository_of(dir: &Path) -> String {
+    format!(
+        "dir://{},apt-deb,local,,,,,,,false",
+        dir.join("packages").display()
+    )
+}
+
 impl Small {
+    /// Its packages as `--set-repo` takes them.
+    pub fn repository(&self) -> String {
+        repository_of(&self.dir)
+    }
+
+    /// The directory of its packages.
+    pub fn packages(&self) -> PathBuf {
+        self.dir.join("packages")
+    }
+
+    /// What the undisturbed build exported.
+    pub fn out(&self) -> PathBuf {
+        self.dir.join("out")
+    }
+
     /// pipeline.sh on the same description and packages.
     pub fn pipeline(&self, store: &Path, out: &Path) -> Command {
         pipeline(&self.dir, store, out)

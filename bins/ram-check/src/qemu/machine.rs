@@ -1,7 +1,7 @@
 //! A machine in words, and as arguments of `qemu-system-x86_64`.
 //!
 //! Always software emulation (`tcg`), which runs everywhere the same; RAMFORGE_ACCEL names another
-//! accelerator. *Not here:* networks, several media, Secure Boot keys.
+//! accelerator. *Not here:* networks, Secure Boot keys.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -104,6 +104,10 @@ pub struct Machine {
     pub bus: Bus,
     /// Whether writes of the guest reach the file. Otherwise they are forgotten at the end.
     pub writable: bool,
+    /// Files that are virtio disks beside the medium; the guest cannot write to them.
+    pub disks: Vec<PathBuf>,
+    /// What the clock says at the start, as `2031-01-31T23:00:00` in UTC; absent: what the host's says.
+    pub clock: Option<String>,
     /// Asked several times a second; `true` ends the machine with [`Error::Cancelled`].
     pub cancel: fn() -> bool,
 }
@@ -119,6 +123,8 @@ impl Machine {
             medium: medium.to_owned(),
             bus,
             writable: false,
+            disks: Vec::new(),
+            clock: None,
             cancel: || false,
         }
     }
@@ -135,12 +141,20 @@ impl Machine {
         add("-nodefaults -no-user-config -no-reboot -display none -vga std -serial stdio");
         add(&format!("-accel {accel} -machine {board} -nic none"));
         add(&format!("-smp {} -m {}", self.cpus, self.ram_mib));
+        if let Some(clock) = &self.clock {
+            add(&format!("-rtc base={clock}"));
+        }
         add("-qmp");
         line.push(option("unix:", &qmp_socket(scratch), ",server=on,wait=off"));
         if self.firmware == Firmware::Uefi {
             line.extend(uefi(scratch)?);
         }
         line.extend(self.medium_arguments()?);
+        for disk in &self.disks {
+            let disk = disk.canonicalize().at(disk)?;
+            let drive = "if=virtio,format=raw,readonly=on,file=";
+            line.extend(["-drive".into(), option(drive, &disk, "")]);
+        }
         Ok(line)
     }
 
