@@ -148,6 +148,9 @@ impl Context {
         facts: &F,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
+        if let Some(outcome) = self.found(part, facts)? {
+            return Ok(outcome);
+        }
         let key = manifest::part_key(self.name, part, facts)?;
         self.log.append(Event::PartStarted {
             stage: self.name.to_owned(),
@@ -155,23 +158,42 @@ impl Context {
             key: *key.digest(),
             facts: self.store.put(to_canonical(facts)?.as_bytes())?,
         })?;
-        if let Some(found) = self.store.action(&key)?
-            && objects_present(&self.store, &found)
-            && let Ok(outcome) = serde_json::from_value(found)
-        {
-            let (stage, part) = (self.name.to_owned(), Some(part.to_owned()));
-            self.log.append(Event::CacheHit {
-                stage,
-                key: *key.digest(),
-                part,
-            })?;
-            return Ok(outcome);
-        }
         let outcome = work()?;
         let value = serde_json::to_value(&outcome).map_err(|e| Error::failed(e.to_string()))?;
         self.store.sync()?;
         self.store.record_action(&key, &value)?;
         Ok(outcome)
+    }
+
+    /// The outcome of a part that was done before, if there is one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn found<F: Serialize, T: serde::de::DeserializeOwned>(
+        &self,
+        part: &str,
+        facts: &F,
+    ) -> Result<Option<T>> {
+        let key = manifest::part_key(self.name, part, facts)?;
+        if let Some(found) = self.store.action(&key)?
+            && objects_present(&self.store, &found)
+            && let Ok(outcome) = serde_json::from_value(found)
+        {
+            let (stage, name) = (self.name.to_owned(), part.to_owned());
+            self.log.append(Event::PartStarted {
+                stage: stage.clone(),
+                part: name.clone(),
+                key: *key.digest(),
+                facts: self.store.put(to_canonical(facts)?.as_bytes())?,
+            })?;
+            self.log.append(Event::CacheHit {
+                stage,
+                key: *key.digest(),
+                part: Some(name),
+            })?;
+            return Ok(Some(outcome));
+        }
+        Ok(None)
     }
 
     /// One of the outside programs that the stage declared, ready to be given arguments.

@@ -157,16 +157,21 @@ pub fn kill_all_others() -> io::Result<()> {
     }
 }
 
-/// Makes `command` run in a session and mount namespace of its own, without what is mounted at `hidden`.
+/// Makes `command` run in a session and mount namespace of its own, without what is mounted at `hidden`, and with that
+/// network.
 ///
 /// # Errors
 /// When the path holds a NUL byte.
-pub fn hide_from(command: &mut Command, hidden: &Path) -> io::Result<()> {
+pub fn hide_from(command: &mut Command, hidden: &Path, network: Network) -> io::Result<()> {
+    let mut flags = UnshareFlags::NEWNS;
+    if network == Network::None {
+        flags |= UnshareFlags::NEWNET;
+    }
     let hidden = CString::new(hidden.as_os_str().as_bytes())?;
     let prepare = move || {
         rustix::process::setsid()?;
         // SAFETY: no file descriptor table is unshared.
-        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS)? };
+        unsafe { rustix::thread::unshare_unsafe(flags)? };
         Ok(rustix::mount::unmount(
             hidden.as_c_str(),
             rustix::mount::UnmountFlags::DETACH,

@@ -54,7 +54,7 @@ pub const ROWS: &[Row] = &[
     row("images.sh", |_, dir, _| write(dir, "images.sh", "false"), &["rootfs-assemble plan.scripts.images"]),
     row("config.sh that is gone", |_, dir, _| fs::remove_file(dir.join("config.sh")).unwrap(), &["rootfs-assemble plan.scripts.config"]),
     row("no script at all", no_scripts, &[
-        "rootfs-assemble plan.profiles", "rootfs-assemble plan.scripts.config",
+        "rootfs-assemble identity.network", "rootfs-assemble plan.profiles", "rootfs-assemble plan.scripts.config",
         "rootfs-assemble plan.scripts.images", "rootfs-assemble plan.version",
     ]),
     row("config.sh's mode", |_, dir, _| chmod(dir, "config.sh", 0o755), NOTHING),
@@ -67,7 +67,8 @@ pub const ROWS: &[Row] = &[
     row("the umask", |_, _, call| call.umask = Some("077"), NOTHING),
     row("the accelerator without --boot", |_, _, call| call.environment.push(("RAMFORGE_ACCEL", "kvm".into())), NOTHING),
 
-    row("rootfs-assemble --as-root and --offline", |_, _, call| call.options = vec![("rootfs-assemble", "--as-root --offline".into())], NOTHING),
+    row("rootfs-assemble --as-root", |_, _, call| call.options = vec![("rootfs-assemble", "--as-root".into())], NOTHING),
+    row("rootfs-assemble --offline, with scripts", |_, _, call| call.options = vec![("rootfs-assemble", "--offline".into())], &["rootfs-assemble identity.network"]),
     row("rootfs-assemble --lock", lock, &["rootfs-assemble identity.lock", "rootfs-assemble identity.metadata"]),
     row("initrd-inject --base", |_, _, call| call.options = vec![("initrd-inject", "--base native".into())], &["initrd-inject options.base"]),
     row("raw-image --level", |_, _, call| call.options = vec![("raw-image", "--level 3".into())], &["raw-image options.level"]),

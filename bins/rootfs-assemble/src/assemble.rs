@@ -38,7 +38,17 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
         network: !options.offline,
         resolv_conf: fs::read_to_string("/etc/resolv.conf").ok(),
     };
-    let outcome = cx.kept("tree", &job.facts(), || sandbox::run(cx, &job, maps))?;
+    // What scripts made with a network serves a build without one, not the other way round.
+    let online = match job.network {
+        true => None,
+        false => cx.found("tree", &job.facts(true))?,
+    };
+    let outcome = match online {
+        Some(outcome) => outcome,
+        None => cx.kept("tree", &job.facts(job.network), || {
+            sandbox::run(cx, &job, maps)
+        })?,
+    };
     let lock = Lock::new(&plan.arch, &plan.packages, &chosen);
     section(cx, &lock, outcome)
 }

@@ -25,7 +25,7 @@ pub struct Job {
     pub packages: Vec<JobPackage>,
     /// What the description says beyond packages.
     pub image: Image,
-    /// Whether programs in the tree may reach the network.
+    /// Whether the description's scripts may reach the network.
     pub network: bool,
     /// The host's resolv.conf, while scripts run.
     pub resolv_conf: Option<String>,
@@ -47,13 +47,16 @@ pub struct JobPackage {
 }
 
 impl Job {
-    /// What the outcome depends on: not where the tree lies meanwhile, nor with which privilege it is made.
-    pub fn facts(&self) -> Value {
+    /// What the outcome depends on: not where the tree lies meanwhile, nor with which privilege it is made. `network`:
+    /// as if that were this job's.
+    pub fn facts(&self, network: bool) -> Value {
+        let scripts = self.image.config.is_some() || self.image.images.is_some();
         json!({
             "version": crate::STAGE_VERSION,
             "architecture": self.architecture,
             "packages": self.packages,
             "image": self.image,
+            "network": scripts.then_some(network),
         })
     }
 }

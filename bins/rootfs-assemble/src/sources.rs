@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use manifest::{Lock, LockedPackage, StageKey, stage_key, to_canonical};
+use manifest::{Lock, LockedPackage, Scripts, StageKey, stage_key, to_canonical};
 use serde_json::{Value, json};
 use stage::{At, Context, Error, Result};
 
@@ -59,7 +59,11 @@ impl Sources {
 /// # Errors
 /// Exit code 3 for a lock that is not one of this description, 1 for a repository that cannot be read.
 pub fn identity(cx: &Context, options: &Options, input: &Input) -> Result<Value> {
-    current(cx, options, &input.plan)?.identity()
+    let mut identity = current(cx, options, &input.plan)?.identity()?;
+    if input.plan.scripts != Scripts::default() {
+        identity["network"] = json!(!options.offline);
+    }
+    Ok(identity)
 }
 
 fn current(cx: &Context, options: &Options, plan: &PlanInput) -> Result<Sources> {

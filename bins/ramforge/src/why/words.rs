@@ -135,6 +135,7 @@ const FIELDS: &[(&str, Word)] = &[
 const OWN: &[(&str, &str, Word)] = &[
     ("rootfs-assemble", "identity.metadata.*", Item("metadata of the repositories:", "metadata of the repositories:")),
     ("rootfs-assemble", "identity.lock", Changed("the lock")),
+    ("rootfs-assemble", "identity.network", Value("whether scripts have a network")),
     ("raw-image", "identity.loader.*", Changed("GRUB's modules of the host for {0}")),
     ("raw-image", "identity.ram-deploy", Changed("the program ram-deploy")),
     ("initrd-inject", "identity.ram-deploy", Changed("the program ram-deploy")),
@@ -145,6 +146,7 @@ const OWN: &[(&str, &str, Word)] = &[
     ("rootfs-assemble/resolve", "program", Changed("the host's program apt-get")),
     ("rootfs-assemble/resolve", "metadata.*", Item("metadata of the repositories:", "metadata of the repositories:")),
     ("rootfs-assemble/tree", "packages", Packages),
+    ("rootfs-assemble/tree", "network", Value("whether scripts have a network")),
     ("rootfs-assemble/tree", "image.profile.*", Value("the scripts' variable {0}")),
     ("rootfs-assemble/tree", "image.sources.*", Item("package source that the image keeps:", "package sources that the image keeps:")),
     ("rootfs-assemble/tree", "image.sources.*.text", Changed("the package source {0} that the image keeps")),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use manifest::{Digest, Object};
 use stage::{At, Error, Event, Result};
 use store::Store;
+use sys::namespace::Network;
 
 use super::mounts::{STORE, WORK};
 use super::say;
@@ -21,10 +22,12 @@ const TAIL: usize = 2000;
 const LINES_BEFORE: usize = 12;
 const LINES_AFTER: usize = 3;
 
-/// The tree as a machine that can run programs.
+/// The tree as a machine that can run programs. Those of packages reach no network: what they make of a tree depends on
+/// the packages alone.
 pub struct Guest<'a> {
     store: &'a Store,
     epoch: i64,
+    network: Network,
 }
 
 /// How a program ended.
@@ -41,7 +44,20 @@ impl<'a> Guest<'a> {
     /// Programs see `epoch` as SOURCE_DATE_EPOCH.
     pub fn new(store: &'a Store, epoch: u64) -> Self {
         let epoch = i64::try_from(epoch).unwrap_or(0);
-        Self { store, epoch }
+        let network = Network::None;
+        Self {
+            store,
+            epoch,
+            network,
+        }
+    }
+
+    /// The same, whose programs reach what this process reaches.
+    pub fn with_network(&self) -> Self {
+        Self {
+            network: Network::Host,
+            ..*self
+        }
     }
 
     /// The store.
@@ -88,7 +104,7 @@ impl<'a> Guest<'a> {
             .stdout(log.try_clone().at(&log_path)?)
             .stderr(log);
         let hidden = Path::new(STORE);
-        sys::namespace::hide_from(&mut command, hidden).at(hidden)?;
+        sys::namespace::hide_from(&mut command, hidden, self.network).at(hidden)?;
         let begin = Instant::now();
         let status = command.status().at(Path::new(&path))?;
         let bytes = fs::read(&log_path).at(&log_path)?;

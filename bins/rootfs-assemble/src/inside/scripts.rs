@@ -2,7 +2,7 @@
 //!
 //! `config.sh` runs after everything is laid out, then packages to be removed go, then `images.sh` runs.
 //! Scripts find `/.profile` with the image's variables and have the same in their environment; they may use
-//! the host's network. What a script prints is kept as an object.
+//! the host's network, unless the build is offline. What a script prints is kept as an object.
 
 use std::fs;
 use std::path::Path;
@@ -25,16 +25,17 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub fn run(guest: &Guest, job: &Job) -> Result<()> {
     let image = &job.image;
     let lent = lend_resolver(job)?;
+    let online = guest.with_network();
     if let Some(script) = &image.config {
         part("config.sh", || {
-            script_in_tree(guest, image, "config.sh", script)
+            script_in_tree(&online, image, "config.sh", script)
         })?;
     }
     removal::uninstall(guest, &image.uninstall)?;
     removal::delete(guest, &image.delete)?;
     if let Some(script) = &image.images {
         part("images.sh", || {
-            script_in_tree(guest, image, "images.sh", script)
+            script_in_tree(&online, image, "images.sh", script)
         })?;
     }
     // A script may have put its own there, a file or a link: then it stays.
