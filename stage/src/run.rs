@@ -454,10 +454,10 @@ fn write_line(line: &str) -> Result<()> {
     }
 }
 
-/// Highest resident size of this process so far in KiB.
+/// Highest resident size so far, in KiB: of this process, or of the largest one that it ran.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+    let own = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
+    own.unwrap_or(0).max(sys::process::children_peak_kib())
 }

@@ -3,3 +3,4 @@
 pub mod block;
 pub mod mount;
 pub mod namespace;
+pub mod process;

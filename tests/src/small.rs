@@ -80,7 +80,7 @@ fn build(dir: &Path) {
     }
     fs::create_dir(dir.join("work")).unwrap();
     collect(&dir.join("packages"));
-    let output = pipeline(dir, &dir.join("store"), &dir.join("out")).output();
+    let output = pipeline(dir, &description(), &dir.join("store"), &dir.join("out")).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", text(&output));
 }
@@ -125,7 +125,7 @@ fn description() -> PathBuf {
 }
 
 /// pipeline.sh on the small description, with its own repository.
-fn pipeline(dir: &Path, store: &Path, out: &Path) -> Command {
+fn pipeline(dir: &Path, description: &Path, store: &Path, out: &Path) -> Command {
     let mut command = command(root().join("pipeline.sh"));
     let repository = repository_of(dir);
     command
@@ -135,7 +135,7 @@ fn pipeline(dir: &Path, store: &Path, out: &Path) -> Command {
         .arg("-o")
         .arg(out)
         .args(["--set-repo", &repository])
-        .arg(description());
+        .arg(description);
     command
 }
 
@@ -165,7 +165,12 @@ impl Small {
 
     /// pipeline.sh on the same description and packages.
     pub fn pipeline(&self, store: &Path, out: &Path) -> Command {
-        pipeline(&self.dir, store, out)
+        self.pipeline_of(&description(), store, out)
+    }
+
+    /// pipeline.sh on another description with the same packages.
+    pub fn pipeline_of(&self, description: &Path, store: &Path, out: &Path) -> Command {
+        pipeline(&self.dir, description, store, out)
     }
 
     /// The store of the undisturbed build. Not to be changed.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use manifest::{InstalledPackage, Lock, LockedPackage, Object, Repository, Rootfs, Section};
 use stage::{At, Context, Result};
+use store::tree::Tree;
 
 use crate::apt;
 use crate::choose::choose;
@@ -31,7 +32,7 @@ pub fn assemble(cx: &mut Context, options: &Options, input: Input) -> Result<Roo
         run: cx.run().to_owned(),
         root: subdir(dir, "root")?.display().to_string(),
         work: subdir(dir, "work")?.display().to_string(),
-        ram: ram(options, &chosen)?,
+        ram: ram(options, need(cx, &plan, &chosen)?)?,
         architecture: architecture.to_owned(),
         packages: packages(&chosen, &debs),
         image: image(cx, &plan)?,
@@ -59,10 +60,18 @@ fn subdir(dir: &Path, name: &str) -> Result<std::path::PathBuf> {
     Ok(path)
 }
 
-/// How much RAM the tree may take; `None`: it goes to the disk.
-fn ram(options: &Options, chosen: &[LockedPackage]) -> Result<Option<u64>> {
+/// Bytes that the tree will have, roughly.
+fn need(cx: &Context, plan: &PlanInput, chosen: &[LockedPackage]) -> Result<u64> {
     let debs: u64 = chosen.iter().map(|c| c.size).sum();
-    let need = LEAST + debs * GROWTH;
+    let overlay = match &plan.overlay {
+        Some(overlay) => Tree::read(cx.store(), overlay)?.bytes(),
+        None => 0,
+    };
+    Ok(LEAST + debs * GROWTH + overlay)
+}
+
+/// How much RAM a tree of `need` bytes may take; `None`: it goes to the disk.
+fn ram(options: &Options, need: u64) -> Result<Option<u64>> {
     let path = Path::new("/proc/meminfo");
     let text = fs::read_to_string(path).at(path)?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));

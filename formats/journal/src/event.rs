@@ -107,7 +107,7 @@ pub enum Event {
         section: Object,
         /// Wall time in milliseconds.
         milliseconds: u64,
-        /// Peak memory of the stage's process in KiB.
+        /// Peak memory in KiB: of the stage's process, or of the largest one that it ran.
         peak_kib: u64,
     },
     /// A stage could not do its work.

@@ -174,6 +174,15 @@ impl Tree {
         self.entries.values()
     }
 
+    /// Bytes of all files; further names of a file do not count.
+    pub fn bytes(&self) -> u64 {
+        let sizes = self.entries.values().map(|entry| match &entry.kind {
+            Kind::File(content) => content.size,
+            _ => 0,
+        });
+        sizes.sum()
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
