@@ -12,10 +12,11 @@ use super::guest::Guest;
 const LINE_LIMIT: usize = 3500;
 /// Time for a prompt to follow a typed line.
 const PROMPT: Duration = Duration::from_secs(90);
-/// Time for a shell to answer; and how often it is asked.
+/// Time for a shell to answer; and how often it is asked, or the line is listened to.
 const PROBE: Duration = Duration::from_secs(10);
 const PROBES: u32 = 9;
-/// Time between a prompt for a password and the password: login(1) throws away what was typed before.
+/// Time between a prompt for a password and the password: login(1) throws away what was typed before. A line that has
+/// said nothing for so long waits for an answer.
 const PAUSE: Duration = Duration::from_millis(700);
 /// How often a login is tried: a message of the kernel may get into the middle of one.
 const TRIES: u32 = 3;
@@ -88,18 +89,34 @@ impl Guest {
         self.wait_exit(PROMPT)
     }
 
-    /// Whether a shell answers; not, where the log says after `from` that the login is refused.
+    /// Whether a shell answers; not, where the log says after `from` that the login is refused. It then waits for
+    /// the next line.
     fn is_inside(&mut self, from: usize) -> Result<bool> {
         for _ in 0..PROBES {
+            // What is typed before the shell is there may be lost, or half of it.
+            self.settle();
             self.type_line("echo IN''SIDE")?;
-            // What was typed before the shell was there may be lost.
             match self.expect("INSIDE|incorrect", from, PROBE) {
-                Ok(text) => return Ok(text.ends_with("INSIDE")),
+                Ok(text) => {
+                    self.settle();
+                    return Ok(text.ends_with("INSIDE"));
+                }
                 Err(Error::Silent { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(false)
+    }
+
+    /// Waits until nothing has been said for a moment: a prompt stands at the end then, or soon will.
+    fn settle(&self) {
+        for _ in 0..PROBES {
+            let before = self.position();
+            std::thread::sleep(PAUSE);
+            if self.position() == before {
+                return;
+            }
+        }
     }
 
     fn quiet(&mut self) -> Result<()> {
