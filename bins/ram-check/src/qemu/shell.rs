@@ -18,6 +18,8 @@ const PROBES: u32 = 9;
 /// Time between a prompt for a password and the password: login(1) throws away what was typed before. A line that has
 /// said nothing for so long waits for an answer.
 const PAUSE: Duration = Duration::from_millis(700);
+/// Ends whatever is being typed or run.
+const CTRL_C: &str = "\x03";
 /// How often a login is tried: a message of the kernel may get into the middle of one.
 const TRIES: u32 = 3;
 
@@ -121,8 +123,15 @@ impl Guest {
 
     fn quiet(&mut self) -> Result<()> {
         self.type_line("dmesg -n 1; stty -echo; exec env PS1= PS2= ENV= TERM=dumb sh")?;
-        self.type_line("set +o emacs")?;
-        self.run("true", PROMPT).map(|_| ())
+        for _ in 1..PROBES {
+            self.settle();
+            match self.run("set +o emacs", PROBE) {
+                // Half of a line may have been lost, and leave an open quote: away with it.
+                Err(Error::Silent { .. }) => self.type_line(CTRL_C)?,
+                done => return done.map(|_| ()),
+            }
+        }
+        self.run("set +o emacs", PROMPT).map(|_| ())
     }
 }
 
