@@ -2,19 +2,21 @@
 //!
 //! A chunk whose last byte has arrived goes to the workers: they hash it, look for its frame in the
 //! store, and compress it only where there is none. What never arrives counts as zero. Only chunks
-//! that are begun and not complete are held.
+//! that are begun and not complete are held. The bytes of chunks that are known before do not matter.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use manifest::{Digest, Object, stage_key};
+use manifest::{Digest, Object, StageKey, stage_key};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stage::{Error, Result};
 use store::Store;
 use store::chunk_map::{CHUNK_SIZE, Chunk, ChunkMap, FORMAT};
+
+use crate::known::{self, Chunks, Known};
 
 /// Unit in which RAM stores allocate, in bytes.
 const PAGE: usize = 4096;
@@ -26,6 +28,7 @@ const QUEUE: usize = 4;
 pub(crate) struct Chunker {
     size: u64,
     open: BTreeMap<u64, Pending>,
+    chunks: Chunks,
     workers: Workers,
 }
 
@@ -62,6 +65,14 @@ impl Chunked {
         self.compressed += part.compressed;
     }
 
+    /// Adds the chunk at that place.
+    fn add(&mut self, at: u64, chunk: &Known) {
+        if let Some((blake3, frame)) = chunk.frame {
+            self.chunks.push(Chunk { at, blake3, frame });
+            self.data_bytes += chunk.data_bytes;
+        }
+    }
+
     /// The chunk map of an image of `size` bytes.
     pub(crate) fn map(self, size: u64) -> ChunkMap {
         ChunkMap {
@@ -79,8 +90,15 @@ impl Chunker {
         Self {
             size,
             open: BTreeMap::new(),
+            chunks: Chunks::default(),
             workers: Workers::start(store, level),
         }
+    }
+
+    /// The same image, of which this is known before.
+    pub(crate) fn knowing(mut self, chunks: Chunks) -> Self {
+        self.chunks = chunks;
+        self
     }
 
     /// Bytes of the image. No byte may arrive twice.
@@ -89,9 +107,11 @@ impl Chunker {
             let at = offset / CHUNK_SIZE;
             let begin = (offset % CHUNK_SIZE) as usize;
             let take = bytes.len().min(CHUNK_SIZE as usize - begin);
-            let pending = self.pending(at)?;
-            pending.bytes[begin..begin + take].copy_from_slice(&bytes[..take]);
-            self.arrived(at, take as u64)?;
+            if !self.chunks.known.contains_key(&at) {
+                let pending = self.pending(at)?;
+                pending.bytes[begin..begin + take].copy_from_slice(&bytes[..take]);
+                self.arrived(at, take as u64)?;
+            }
             offset += take as u64;
             bytes = &bytes[take..];
         }
@@ -103,7 +123,8 @@ impl Chunker {
         while length > 0 {
             let at = offset / CHUNK_SIZE;
             let take = length.min((at + 1) * CHUNK_SIZE - offset);
-            if self.open.contains_key(&at) || take < self.chunk_len(at) {
+            let is_known = self.chunks.known.contains_key(&at);
+            if !is_known && (self.open.contains_key(&at) || take < self.chunk_len(at)) {
                 self.pending(at)?;
                 self.arrived(at, take)?;
             }
@@ -116,9 +137,20 @@ impl Chunker {
     /// The chunks, when everything has arrived.
     pub(crate) fn finish(mut self) -> Result<Chunked> {
         for (at, pending) in std::mem::take(&mut self.open) {
-            self.workers.send(at, pending.bytes)?;
+            self.send(at, pending.bytes)?;
         }
-        self.workers.finish()
+        let mut all = self.workers.finish()?;
+        let mut known = Chunked::default();
+        for (at, chunk) in self.chunks.known {
+            known.add(at, &chunk);
+        }
+        all.insert(0, known);
+        Ok(all)
+    }
+
+    fn send(&mut self, at: u64, bytes: Vec<u8>) -> Result<()> {
+        let key = self.chunks.keys.remove(&at);
+        self.workers.send(Job { at, bytes, key })
     }
 
     fn chunk_len(&self, at: u64) -> u64 {
@@ -146,14 +178,20 @@ impl Chunker {
         if pending.missing == 0
             && let Some(whole) = self.open.remove(&at)
         {
-            self.workers.send(at, whole.bytes)?;
+            self.send(at, whole.bytes)?;
         }
         Ok(())
     }
 }
 
 /// A chunk that one of the workers shall take.
-type Job = (u64, Vec<u8>);
+#[derive(Debug)]
+struct Job {
+    at: u64,
+    bytes: Vec<u8>,
+    /// Under which it is recorded, where files alone say what it holds.
+    key: Option<StageKey>,
+}
 
 #[derive(Debug)]
 struct Workers {
@@ -176,9 +214,9 @@ impl Workers {
         }
     }
 
-    fn send(&mut self, at: u64, bytes: Vec<u8>) -> Result<()> {
+    fn send(&mut self, job: Job) -> Result<()> {
         stage::interrupted()?;
-        if self.jobs.send((at, bytes)).is_ok() {
+        if self.jobs.send(job).is_ok() {
             return Ok(());
         }
         // All workers have ended, so one of them knows why.
@@ -206,19 +244,25 @@ fn work(store: &Store, level: i32, queue: &Mutex<Receiver<Job>>) -> Result<Chunk
     let mut done = Chunked::default();
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((at, bytes)) = job else {
+        let Ok(Job { at, bytes, key }) = job else {
             return Ok(done);
         };
         let used = bytes
             .chunks(PAGE)
             .filter(|page| page.iter().any(|&b| b != 0));
-        let data: u64 = used.map(|page| page.len() as u64).sum();
-        if data > 0 {
+        let mut chunk = Known {
+            data_bytes: used.map(|page| page.len() as u64).sum(),
+            frame: None,
+        };
+        if chunk.data_bytes > 0 {
             let blake3 = Digest::of(&bytes);
             let (frame, is_new) = frame(store, &mut compressor, level, &blake3, &bytes)?;
-            done.chunks.push(Chunk { at, blake3, frame });
-            done.data_bytes += data;
+            chunk.frame = Some((blake3, frame));
             done.compressed += u64::from(is_new);
+        }
+        done.add(at, &chunk);
+        if let Some(key) = key {
+            known::record(store, &key, &chunk)?;
         }
     }
 }
@@ -283,6 +327,30 @@ mod tests {
         whole.insert(2 * CHUNK_SIZE, backward);
         assert_eq!(places(&whole.map(size).chunks), [2, 3, 5]);
         assert_eq!(forward.data_bytes, 4 * 4096);
+    }
+
+    #[test]
+    fn what_is_known_needs_no_bytes() {
+        let (_dir, store) = store();
+        let make = |chunks: Chunks, bytes: &[u8]| {
+            let mut chunker = Chunker::new(&store, 2 * CHUNK_SIZE, 3).knowing(chunks);
+            chunker.data(0, bytes).unwrap();
+            chunker.zeros(5, CHUNK_SIZE).unwrap();
+            chunker.data(CHUNK_SIZE + 5, b"rest").unwrap();
+            chunker.finish().unwrap()
+        };
+        let key = stage_key("test", &1).unwrap();
+        let chunks = |known: Option<Known>| Chunks {
+            keys: known.is_none().then_some((0, key)).into_iter().collect(),
+            known: known.map(|known| (0, known)).into_iter().collect(),
+        };
+        let whole = make(chunks(None), b"begin");
+        let recorded = store.action(&key).unwrap().unwrap();
+        let known = serde_json::from_value(recorded).unwrap();
+        let again = make(chunks(Some(known)), b"wrong");
+        assert_eq!(again.chunks, whole.chunks);
+        assert_eq!(again.data_bytes, whole.data_bytes);
+        assert_eq!((whole.compressed, again.compressed), (2, 0));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod boot;
 mod chunker;
 mod initrd;
+mod known;
 mod layout;
 mod root;
 

@@ -1,9 +1,9 @@
 //! The root file system: the tree, what the disk adds to it, and its bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read};
 
-use image::ext4::{self, Kind, Node, Parameters, RegionSink};
+use image::ext4::{self, Kind, Laid, Node, Parameters, RegionSink, Stretch};
 use manifest::Object;
 use serde_json::{Value, json};
 use stage::{Context, Error, Event, Result};
@@ -11,6 +11,7 @@ use store::Store;
 use store::tree::{self, Entry, Tree, decode_path};
 
 use crate::chunker::{Chunked, Chunker};
+use crate::known::Chunks;
 use crate::layout::Ids;
 use crate::{Input, boot, initrd, unfit};
 
@@ -122,8 +123,18 @@ impl Root {
 
     /// Writes the file system of `size` bytes as chunks of its own.
     pub(crate) fn write(&self, cx: &Context, size: u64, level: i32) -> Result<Chunked> {
-        let mut chunker = Chunker::new(&self.store, size, level);
-        self.write_to(&mut chunker, size)?;
+        let laid = ext4::lay_out(&self.parameters, &self.nodes, size).map_err(unfit)?;
+        let places: BTreeMap<usize, Vec<Stretch>> = laid.places().collect();
+        let files = places.iter().filter_map(|(&index, places)| {
+            let object = self.contents[index]?;
+            Some((object, &places[..]))
+        });
+        let chunks = Chunks::find(&self.store, size, level, files)?;
+        let unread =
+            |(index, places): (&usize, &Vec<Stretch>)| chunks.cover(places).then_some(*index);
+        let unread: BTreeSet<usize> = places.iter().filter_map(unread).collect();
+        let mut chunker = Chunker::new(&self.store, size, level).knowing(chunks);
+        self.write_to(&mut chunker, laid, &unread)?;
         let content = chunker.finish()?;
         let data = json!({"chunks": content.chunks.len(), "compressed": content.compressed});
         cx.journal(Event::Custom {
@@ -134,17 +145,26 @@ impl Root {
         Ok(content)
     }
 
-    fn write_to(&self, chunker: &mut Chunker, size: u64) -> Result<()> {
+    /// Writes what was laid out; of the files in `unread` only the length counts.
+    fn write_to(
+        &self,
+        chunker: &mut Chunker,
+        laid: Laid<'_>,
+        unread: &BTreeSet<usize>,
+    ) -> Result<()> {
         let mut sink = Sink {
             chunker,
             error: None,
         };
         let mut open = |index: usize| -> io::Result<Box<dyn io::Read>> {
             let object = self.contents[index].ok_or_else(|| io::Error::other("no content"))?;
+            if unread.contains(&index) {
+                return Ok(Box::new(io::repeat(0).take(object.size)));
+            }
             let file = self.store.open_object(&object).map_err(io::Error::other)?;
             Ok(Box::new(file))
         };
-        let done = ext4::write(&self.parameters, &self.nodes, size, &mut sink, &mut open);
+        let done = laid.write(&mut sink, &mut open);
         match sink.error {
             Some(error) => Err(error),
             None => done.map_err(unfit),

@@ -168,7 +168,7 @@ fn blocks(node: &Node) -> u64 {
 /// Writes a file system of `size` bytes. `content` opens the file that is the node of that index.
 ///
 /// # Errors
-/// Where a node cannot be expressed, the nodes do not fit, or `content` or `sink` fails.
+/// As [`lay_out`] and [`Laid::write`].
 pub fn write(
     parameters: &Parameters,
     nodes: &[Node],
@@ -176,14 +176,65 @@ pub fn write(
     sink: &mut dyn RegionSink,
     content: &mut dyn FnMut(usize) -> io::Result<Box<dyn Read>>,
 ) -> Result<()> {
+    lay_out(parameters, nodes, size)?.write(sink, content)
+}
+
+/// Gives every block of a file system of `size` bytes its place.
+///
+/// # Errors
+/// Where a node cannot be expressed, or the nodes do not fit.
+pub fn lay_out<'a>(parameters: &Parameters, nodes: &'a [Node], size: u64) -> Result<Laid<'a>> {
     let (layout, files) = aligned(parameters, nodes, size)?;
-    let mut writer = layout.writer(sink).map_err(foreign("file system"))?;
-    for (index, handle) in files {
-        let path = &nodes[index].path;
-        let mut reader = content(index).map_err(Error::io(path))?;
-        writer.fill(handle, &mut reader).map_err(foreign(path))?;
+    Ok(Laid {
+        nodes,
+        layout,
+        files,
+    })
+}
+
+/// A file system that is laid out and not written yet.
+pub struct Laid<'a> {
+    nodes: &'a [Node],
+    layout: Layout,
+    files: Files,
+}
+
+/// Where a part of a file lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// In the image, in bytes: a multiple of [`BLOCK`].
+    pub offset: u64,
+    /// In bytes. Behind the end of a file its last block is zero.
+    pub length: u64,
+}
+
+impl Laid<'_> {
+    /// Every file that has content: the index of its node, and where it lies, in its own order.
+    pub fn places(&self) -> impl Iterator<Item = (usize, Vec<Stretch>)> {
+        self.files.iter().map(|(index, handle)| {
+            let extents = self.layout.extents(*handle).into_iter();
+            let stretch = |(offset, length)| Stretch { offset, length };
+            (*index, extents.map(stretch).collect())
+        })
     }
-    writer.finish().map(drop).map_err(foreign("file system"))
+
+    /// Writes it. `content` opens the file that is the node of that index.
+    ///
+    /// # Errors
+    /// Where `content` or `sink` fails.
+    pub fn write(
+        self,
+        sink: &mut dyn RegionSink,
+        content: &mut dyn FnMut(usize) -> io::Result<Box<dyn Read>>,
+    ) -> Result<()> {
+        let mut writer = self.layout.writer(sink).map_err(foreign("file system"))?;
+        for (index, handle) in self.files {
+            let path = &self.nodes[index].path;
+            let mut reader = content(index).map_err(Error::io(path))?;
+            writer.fill(handle, &mut reader).map_err(foreign(path))?;
+        }
+        writer.finish().map(drop).map_err(foreign("file system"))
+    }
 }
 
 /// Node index and handle of every file that has content, in order.
