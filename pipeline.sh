@@ -59,7 +59,7 @@ stages() {
     local ended=("${PIPESTATUS[@]}") names=(desc-parse rootfs-assemble raw-image initrd-inject iso-pack ram-check) n stopped=0
     for n in "${!ended[@]}"; do
         [ "${ended[n]}" = 0 ] && continue
-        # Stopped by a signal, or because the stage behind it failed: then that one says why.
+        # Stopped by a signal, or because a stage before or behind it failed: then that one says why.
         [ "${ended[n]}" = 130 ] && stopped=130 && continue
         if [ "${ended[n]}" -gt 130 ]; then
             echo "pipeline.sh: error: ${names[n]} was killed by signal $((ended[n] - 128)) (9: is memory short?); run the same again" >&2

@@ -134,17 +134,17 @@ fn begin() {
 fn finish(name: &str, done: Result<Exit>) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
+        Err(error) if is_no_reason(&error) => Exit::Interrupted.into(),
         Err(error) => {
-            if !silenced(&error) {
-                let _ = writeln!(std::io::stderr().lock(), "{name}: error: {error}");
-            }
+            let _ = writeln!(std::io::stderr().lock(), "{name}: error: {error}");
             error.exit().into()
         }
     }
 }
 
-/// In a pipeline the stage that failed has said why; those behind it, which get nothing, keep quiet.
-fn silenced(error: &Error) -> bool {
+/// In a pipeline the stage that failed, or was interrupted, has said so. Those before and behind it, which nobody reads
+/// or which get nothing, keep quiet, and are no reason for the end of the run.
+fn is_no_reason(error: &Error) -> bool {
     let empty = || error.to_string() == manifest::Error::Empty.to_string();
     in_pipeline() && (interrupt::is_lonely() || empty())
 }
@@ -313,7 +313,7 @@ impl Journaled {
         work().inspect_err(|error| {
             let event = match error.exit() {
                 Exit::Interrupted => Event::Interrupted { stage },
-                _ if silenced(error) => return,
+                _ if is_no_reason(error) => return,
                 exit => Event::StageFailed {
                     stage,
                     code: exit as u8,
