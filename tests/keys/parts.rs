@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use journal::Event;
-use pipeline_tests::{command, example, program, root, run, scratch, store, text};
+use pipeline_tests::{command, example, journal_of, program, root, run, scratch, store, text};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -205,7 +205,7 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
     ("ram-check tools.setpriv", "a boot takes minutes; boot.rs"),
 ];
 
-/// A build of its own that begins where the example ended.
+/// A build of its own that begins where the example ended: with what that left in the store, and nothing else.
 pub struct Build {
     dir: TempDir,
     /// What the keys of parts were made of so far.
@@ -217,21 +217,30 @@ pub type Done = Vec<(String, std::option::Option<Vec<String>>)>;
 
 impl Build {
     pub fn new() -> Self {
-        example("debian-vm");
+        let journal = journal_of(&example("debian-vm"));
         let dir = scratch();
         let own = dir.path().join("store");
-        fs::create_dir_all(own.join("journal")).unwrap();
-        fs::create_dir(own.join("tmp")).unwrap();
-        for entry in fs::read_dir(store()).unwrap().flatten() {
-            let name = entry.file_name();
-            if name != "journal" && name != "tmp" {
-                run("cp", &[&"-al", &entry.path(), &own.join(name)]);
-            }
+        for name in ["journal", "tmp"] {
+            fs::create_dir_all(own.join(name)).unwrap();
+        }
+        for name in [
+            "objects",
+            "recipes",
+            "actions",
+            "CACHEDIR.TAG",
+            "store.json",
+        ] {
+            run("cp", &[&"-al", &store().join(name), &own.join(name)]);
+        }
+        for file in [&journal, &journal.with_extension("keys")] {
+            fs::copy(file, own.join("journal").join(file.file_name().unwrap())).unwrap();
         }
         let mut build = Self {
             dir,
             fields: page::Fields::new(),
         };
+        // Other tests have built other things there, which this one must not find.
+        build.ramforge(&["gc"]);
         // So that there is something to compare with, and to see that nothing is left to do.
         let done = build.run(None, STAGES.len());
         assert!(done.iter().all(|(_, parts)| parts.is_none()), "{done:?}");

@@ -28,7 +28,7 @@ pub use example::{Example, example, native, without_dracut};
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, boot, slot};
 pub use points::Points;
-pub use record::events;
+pub use record::{events, journal_of};
 pub use small::{Phase, Small, files, small};
 
 use std::path::{Path, PathBuf};
