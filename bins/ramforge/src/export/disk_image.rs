@@ -34,23 +34,24 @@ pub(super) fn write(
 ) -> Result<()> {
     let map = read(store, map)?;
     to.set_len(map.size).map_err(unwritten)?;
-    let same = earlier
-        .and_then(|(object, file)| take_over(&map, &read(store, object).ok()?, file, to))
-        .unwrap_or_default();
-    let new: Vec<&Chunk> = map
-        .chunks
-        .iter()
-        .filter(|chunk| !same.contains(&chunk.at))
-        .collect();
+    let earlier = earlier.and_then(|(object, file)| {
+        let before = read(store, object).ok()?;
+        Some((same_chunks(&map, &before), file))
+    });
     let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let work = || {
-            while let Some(chunk) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+    let work = || {
+        while let Some(chunk) = map.chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let taken = earlier.as_ref().is_some_and(|(same, from)| {
+                same.contains(&chunk.at) && take_over(&map, chunk, from, to).is_ok()
+            });
+            if !taken {
                 write_chunk(store, &map, chunk, to)?;
             }
-            Ok(())
-        };
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let lost = |_| Err(Error::failed("a writing thread was lost"));
         workers
@@ -85,22 +86,23 @@ fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Resul
     Ok(())
 }
 
-/// Copies the chunks that both maps have at the same place; gives their places. `None` where this file system cannot.
-fn take_over(map: &ChunkMap, before: &ChunkMap, from: &File, to: &File) -> Option<HashSet<u64>> {
+/// The places of the chunks that both maps have.
+fn same_chunks(map: &ChunkMap, before: &ChunkMap) -> HashSet<u64> {
     if map.chunk_size != before.chunk_size {
-        return None;
+        return HashSet::new();
     }
     let known: HashSet<(u64, Digest)> = before.chunks.iter().map(|c| (c.at, c.blake3)).collect();
     let is_same = |chunk: &&Chunk| {
         known.contains(&(chunk.at, chunk.blake3))
             && map.chunk_len(chunk.at) == before.chunk_len(chunk.at)
     };
-    let same: HashSet<u64> = map.chunks.iter().filter(is_same).map(|c| c.at).collect();
-    for &at in &same {
-        let begin = at * map.chunk_size;
-        copy_data(from, to, begin..begin + map.chunk_len(at)).ok()?;
-    }
-    Some(same)
+    map.chunks.iter().filter(is_same).map(|c| c.at).collect()
+}
+
+/// Copies a chunk from the same place of an earlier file; not every file system can.
+fn take_over(map: &ChunkMap, chunk: &Chunk, from: &File, to: &File) -> rustix::io::Result<()> {
+    let begin = chunk.at * map.chunk_size;
+    copy_data(from, to, begin..begin + map.chunk_len(chunk.at))
 }
 
 /// Copies what is data in a range, and leaves its holes.
