@@ -83,8 +83,8 @@ const CONTROLLERS: &[&str] = &[
     "xen_blkfront",
 ];
 
-/// What is loaded by name, with parameters.
-const ASKED: &[&str] = &["brd"];
+/// What is loaded by name, with parameters: the RAM stores, and what compresses for them.
+const ASKED: &[&str] = &["brd", "zstd", "lzo_rle", "lz4", "zram"];
 
 /// The modules found, and the files of those that the base does not have.
 #[derive(Debug)]

@@ -99,10 +99,7 @@ const VOLID: &[&str] = &["initrd-inject plan.type.volid", "iso-pack plan.type.vo
 const CONSOLE: &[&str] = &["iso-pack plan.bootloader.console"];
 const TIMEOUT: &[&str] = &["iso-pack plan.bootloader.timeout"];
 const TITLE: &[&str] = &["iso-pack plan.bootloader.title"];
-const DEVICE: &[&str] = &[
-    "initrd-inject plan.ramdisk.device",
-    "iso-pack plan.ramdisk.device",
-];
+const DEVICE: &[&str] = &["initrd-inject plan.ramdisk.device"];
 const RAMDISK_SIZE: &[&str] = &[
     "initrd-inject plan.ramdisk.size_kib",
     "iso-pack plan.ramdisk.size_kib",

@@ -51,7 +51,9 @@ const CHECK: &str = "ram-check";
 /// What another tree or disk leads to behind it. GRUB's first act is to look for this medium by its id.
 const MEDIUM: (&str, &[&str]) = (ISO, &["grub-i386-pc-eltorito", "grub-x86_64-efi"]);
 const DISK: (&str, &[&str]) = (RAW, &["file system"]);
-const SEGMENT: (&str, &[&str]) = (INITRD, &[]);
+const SEGMENT: (&str, &[&str]) = (INITRD, &["zram"]);
+/// What changes nothing but the configuration in the initrd.
+const CONFIGURATION: (&str, &[&str]) = (INITRD, &[]);
 const SIZES: (&str, &[&str]) = (CHECK, &[]);
 /// Sizes may be the same or not: one page of a file, one digit of a number.
 const PERHAPS: (&str, &[&str]) = (CHECK, &[OR_NOT]);
@@ -86,12 +88,12 @@ pub const ROWS: &[Row] = &[
         "the boot menu's title was \"Debian in RAM\", is \"Debian\""),
     row(&["iso-pack plan.type.installboot"], Text("installboot=\"install\"", "installboot=\"failsafe-install\""), &[(ISO, &[])],
         "the boot menu's preselected entry was"),
-    row(&["initrd-inject plan.type.volid", "iso-pack plan.type.volid"], Text("initrd_system", "volid=\"KEYBOOT\" initrd_system"), &[SEGMENT, (ISO, &[]), PERHAPS],
+    row(&["initrd-inject plan.type.volid", "iso-pack plan.type.volid"], Text("initrd_system", "volid=\"KEYBOOT\" initrd_system"), &[CONFIGURATION, (ISO, &[]), PERHAPS],
         "initrd-inject ran again: the volume id was \"INSTALL\", is \"KEYBOOT\""),
     row(&["initrd-inject plan.ramdisk.size_kib", "iso-pack plan.ramdisk.size_kib", "ram-check plan.ramdisk.size_kib"],
-        Text("kernelcmdline=\"rd.kiwi.ramdisk ramdisk_size=2048000", "kernelcmdline=\"rd.kiwi.ramdisk ramdisk_size=3048000"), &[SEGMENT, (ISO, &[]), SIZES],
+        Text("kernelcmdline=\"rd.kiwi.ramdisk ramdisk_size=2048000", "kernelcmdline=\"rd.kiwi.ramdisk ramdisk_size=3048000"), &[CONFIGURATION, (ISO, &[]), SIZES],
         "the RAM disk's size in KiB was 2048000, is 3048000"),
-    row(&["initrd-inject plan.ramdisk.device", "iso-pack plan.ramdisk.device"], Text("/dev/ram1</", "/dev/ram2</"), &[SEGMENT, (ISO, &[]), PERHAPS],
+    row(&["initrd-inject plan.ramdisk.device"], Text("/dev/ram1</", "/dev/ram2</"), &[CONFIGURATION, (ISO, &[]), PERHAPS],
         "the RAM disk's device was \"/dev/ram1\", is \"/dev/ram2\""),
     row(&["raw-image plan.disk.resize", "raw-image identity.ram-deploy", "initrd-inject plan.oem.resize", "ram-check plan.oem.resize"],
         Text("<oemconfig>", "<oemconfig><oem-resize>false</oem-resize>"), &[DISK, SEGMENT, MEDIUM, SIZES],
@@ -145,7 +147,7 @@ pub const ROWS: &[Row] = &[
 // A table: one row a line.
 #[rustfmt::skip]
 pub const DEAR: &[Row] = &[
-    row(&["rootfs-assemble plan.overlay"], File("root/etc/dracut.conf.d/keys.conf", "add_drivers+=\" dummy \"\n"), &[(ROOTFS, &["tree", "initramfs"]), DISK, (INITRD, &["base"]), MEDIUM, PERHAPS],
+    row(&["rootfs-assemble plan.overlay"], File("root/etc/dracut.conf.d/keys.conf", "add_drivers+=\" dummy \"\n"), &[(ROOTFS, &["tree", "initramfs"]), DISK, (INITRD, &["base", "zram"]), MEDIUM, PERHAPS],
         "the overlay file etc/dracut.conf.d/keys.conf is new"),
     row(&["rootfs-assemble plan.locale"], Text("<keytable>", "<locale>POSIX</locale><keytable>"), &[(ROOTFS, &["tree", "initramfs"])],
         "the locale was not set, is \"POSIX\""),

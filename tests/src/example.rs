@@ -67,18 +67,43 @@ pub fn native(name: &str) -> Example {
 /// # Panics
 /// As [`example`].
 pub fn without_dracut(name: &str) -> Example {
-    let id = format!("{name}-bare");
+    let is_dracut = |line: &&str| line.contains("<package name=\"dracut");
+    changed(name, &format!("{name}-bare"), &[], |text| {
+        assert!(text.lines().any(|line| is_dracut(&line)));
+        let lines: Vec<_> = text.lines().filter(|line| !is_dracut(line)).collect();
+        lines.join("\n")
+    })
+}
+
+/// The same description with another RAM store, on `base`: `dracut` or `native`.
+///
+/// # Panics
+/// As [`example`].
+pub fn with_store(name: &str, store: &str, base: &str) -> Example {
+    let options = format!("--base {base}");
+    let id = format!("{name}-{store}-{base}");
+    changed(name, &id, &[("INITRD_INJECT", &options)], |text| {
+        let line = "kernelcmdline=\"rd.kiwi.ramdisk ";
+        assert!(text.contains(line));
+        text.replace(line, &format!("{line}rd.ramforge.store={store} "))
+    })
+}
+
+/// Builds a copy of `examples/NAME` whose config.xml is changed.
+fn changed(
+    name: &str,
+    id: &str,
+    environment: &[(&str, &str)],
+    change: impl Fn(&str) -> String,
+) -> Example {
     let description = shared().join(format!("{id}-description"));
     let from = root().join("examples").join(name);
     let _ = std::fs::remove_dir_all(&description);
     crate::run("cp", &[&"-a", &from, &description]);
     let config = description.join("config.xml");
     let text = std::fs::read_to_string(&config).unwrap();
-    let is_dracut = |line: &&str| line.contains("<package name=\"dracut");
-    assert!(text.lines().any(|line| is_dracut(&line)));
-    let lines: Vec<_> = text.lines().filter(|line| !is_dracut(line)).collect();
-    std::fs::write(&config, lines.join("\n")).unwrap();
-    built(&description, &id, &[])
+    std::fs::write(&config, change(&text)).unwrap();
+    built(&description, id, environment)
 }
 
 /// Builds `examples/NAME` with variables of the environment into the directory `id`.

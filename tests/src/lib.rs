@@ -24,7 +24,7 @@ mod record;
 mod small;
 
 pub use disturbed::{Disturbed, Process, succeed};
-pub use example::{Example, example, native, without_dracut};
+pub use example::{Example, example, native, with_store, without_dracut};
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, boot, slot};
 pub use points::Points;

@@ -14,6 +14,8 @@
 //! every kernel module it may need that the base does not have. What differs from image to image, above all the
 //! digest of the chunk map, is a small segment of its own, so that the large one is compressed once.
 
+mod zram;
+
 use std::io::BufReader;
 use std::process::ExitCode;
 
@@ -28,8 +30,8 @@ use stage::{Context, Error, Result, Stage};
 use store::tree::Tree;
 
 /// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
-/// segment of its own.
-const VERSION: u32 = 2;
+/// segment of its own. 3: what a zram needs.
+const VERSION: u32 = 3;
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
 
@@ -134,7 +136,8 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
     };
     let carried = cx.part("modules", || initramfs::carry(store, &tree, kernel, &base))?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
-    let config = config(&input, unpacked)?;
+    let zram_bytes = zram::measure(cx, &input.disk.map, root(&input)?)?;
+    let config = config(&input, unpacked, zram_bytes)?;
     let modules = carried.list.modules.iter().map(|m| m.name.clone());
     let modules = modules.collect();
     let items = match kind {
@@ -157,6 +160,7 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
         image: initramfs::join(store, &objects)?,
         segments,
         unpacked_bytes,
+        zram_bytes,
         modules,
         deploy_id: config.deploy_id(),
     })
@@ -186,26 +190,34 @@ fn base_initramfs(input: &Input) -> Result<Object> {
     })
 }
 
-fn config(input: &Input, initramfs_bytes: u64) -> Result<Config> {
+fn root(input: &Input) -> Result<&Partition> {
+    let mut partitions = input.disk.partitions.iter();
+    partitions
+        .find(|p| p.role == PartitionRole::Root)
+        .ok_or_else(no_root)
+}
+
+fn no_root() -> Error {
+    Error::refused("disk.partitions has no root file system; expected one")
+}
+
+fn config(input: &Input, initramfs_bytes: u64, zram_bytes: u64) -> Result<Config> {
     let ramdisk = input.plan.ramdisk.clone().ok_or_else(|| {
         Error::refused("the description does not ask for a RAM disk")
             .advice("add rd.kiwi.ramdisk and ramdisk_size=KIB to kernelcmdline of its <type>")
     })?;
-    let root = input
-        .disk
-        .partitions
-        .iter()
-        .find(|p| p.role == PartitionRole::Root);
-    let root_uuid = root
-        .and_then(|p| p.filesystem.as_ref())
-        .map(|fs| fs.uuid.clone())
-        .ok_or_else(|| Error::refused("disk.partitions has no root file system; expected one"))?;
+    let root = root(input)?;
+    let filesystem = root.filesystem.as_ref();
+    let root_uuid = filesystem.map(|fs| fs.uuid.clone()).ok_or_else(no_root)?;
     Ok(Config {
         format: FORMAT,
         volume_id: input.plan.image_type.volid.clone(),
         map: input.disk.map,
         image_size: input.disk.size,
         data_bytes: input.disk.data_bytes,
+        root_offset: root.offset,
+        root_size: root.size,
+        zram_bytes,
         root_uuid,
         store: RamStore::Brd {
             device: ramdisk.device,

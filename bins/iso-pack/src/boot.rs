@@ -4,7 +4,7 @@ use loader::{Core, Entry, Menu, Modules, Platform};
 use stage::{Context, Error, Result};
 use store::tree::Tree;
 
-use crate::{Input, root_number};
+use crate::Input;
 
 /// Sizes of the El Torito ESP are rounded up to a multiple of this, in bytes.
 const ESP_STEP: u64 = 1 << 20;
@@ -96,11 +96,9 @@ pub(crate) fn kernelcmdline(input: &Input) -> Result<String> {
                 .advice("add rd.kiwi.ramdisk and ramdisk_size=KIB to kernelcmdline of its <type>"),
         );
     };
-    // The partition by its name: a disk with the same image, and the same UUIDs, may be in the machine.
-    let mut words = vec![
-        format!("root={}p{}", ramdisk.device, root_number(input)?),
-        "rd.kiwi.ramdisk".to_owned(),
-    ];
+    // ram-deploy knows the root and mounts it, whatever RAM store it is in. The word keeps everybody else from looking
+    // for one, and the kernel from unpacking the initramfs into a tmpfs, which takes half of RAM at most.
+    let mut words = vec!["root=ramforge".to_owned(), "rd.kiwi.ramdisk".to_owned()];
     words.extend(ramdisk.size_kib.map(|kib| format!("ramdisk_size={kib}")));
     words.push(input.plan.kernelcmdline.clone());
     Ok(words.join(" ").trim_end().to_owned())

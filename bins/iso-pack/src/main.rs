@@ -19,9 +19,7 @@ use std::process::ExitCode;
 
 use image::Guid;
 use image::iso9660::{BootImage, Content, File, Hybrid, Image};
-use manifest::{
-    BootEntry, Bootloader, Digest, Media, Object, Partition, PartitionRole, Ramdisk, Section,
-};
+use manifest::{BootEntry, Bootloader, Digest, Media, Object, Section};
 use serde::{Deserialize, Serialize};
 use stage::{Context, Error, Nothing, Result, Stage};
 use store::Store;
@@ -29,8 +27,8 @@ use store::tree::Tree;
 
 use crate::pieces::Pieces;
 
-/// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces.
-const VERSION: u32 = 2;
+/// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces. 3: `root=ramforge`.
+const VERSION: u32 = 3;
 
 fn main() -> ExitCode {
     let about =
@@ -56,9 +54,15 @@ pub(crate) struct PlanInput {
     pub(crate) version: String,
     pub(crate) bootloader: Bootloader,
     pub(crate) kernelcmdline: String,
-    pub(crate) ramdisk: Option<Ramdisk>,
+    pub(crate) ramdisk: Option<RamdiskInput>,
     #[serde(rename = "type")]
     pub(crate) image_type: TypeInput,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RamdiskInput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size_kib: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,7 +86,6 @@ pub(crate) struct KernelInput {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DiskInput {
     pub(crate) map: Object,
-    pub(crate) partitions: Vec<Partition>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -186,15 +189,4 @@ fn hybrid(input: &Input, mbr_code: Vec<u8>) -> Hybrid {
         iso: guid("iso"),
         esp: guid("esp"),
     }
-}
-
-/// Number of the root partition.
-pub(crate) fn root_number(input: &Input) -> Result<u64> {
-    let root = input
-        .disk
-        .partitions
-        .iter()
-        .find(|p| p.role == PartitionRole::Root);
-    root.map(|p| p.number)
-        .ok_or_else(|| Error::refused("disk.partitions: none has the role root"))
 }

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use manifest::{Object, Proof, Section, StoreNeed, Verdict};
+use ram_deploy::cmdline::Cmdline;
+use ram_deploy::store::Kind;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -115,6 +117,7 @@ struct DiskInput {
 struct InitrdInput {
     image: SizeInput,
     unpacked_bytes: u64,
+    zram_bytes: u64,
     segments: Vec<SegmentInput>,
 }
 
@@ -192,7 +195,9 @@ pub fn identity(options: &Options, _: &Input) -> Result<Value> {
 /// Exit code 1 where QEMU fails, 5 where it is missing, 6 where the store lacks an object.
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
-    let stores = model::needs(&facts);
+    let cmdline = Cmdline::parse(&input.media.kernelcmdline);
+    let chosen = Kind::chosen(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
+    let stores = model::needs(&facts, chosen.name());
     let Some(need) = stores.first() else {
         return Err(Error::failed("the model knows no RAM store"));
     };
@@ -239,6 +244,7 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
     Ok(Facts {
         image_bytes: disk.size,
         data_bytes: disk.data_bytes,
+        zram_bytes: initrd.zram_bytes,
         ramdisk_bytes: ramdisk.map_or(disk.size, |kib| kib.saturating_mul(1024)),
         resize: input.plan.oem.resize,
         kernel_bytes: model::kernel_bytes(&header, kernel.size),
@@ -316,6 +322,7 @@ mod tests {
         Facts {
             image_bytes: 500 * MIB,
             data_bytes: 300 * MIB,
+            zram_bytes: 120 * MIB,
             ramdisk_bytes: 600 * MIB,
             resize: false,
             kernel_bytes: 40 * MIB,
@@ -327,7 +334,7 @@ mod tests {
     }
 
     fn verdict(facts: &Facts, ram: Option<u64>) -> (bool, String) {
-        judge(facts, &model::needs(facts)[0], ram)
+        judge(facts, &model::needs(facts, "brd")[0], ram)
     }
 
     #[test]
@@ -353,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_machine_is_large_enough_or_not_by_one_mebibyte() {
-        let least = model::needs(&facts())[0].least_ram_mib;
+        let least = model::needs(&facts(), "brd")[0].least_ram_mib;
         assert!(verdict(&facts(), Some(least)).0);
         let (ok, sentence) = verdict(&facts(), Some(least - 1));
         assert!(!ok);

@@ -10,7 +10,8 @@ use ram_check::check::{Input, check, identity, tools};
 use stage::Stage;
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
-const VERSION: u32 = 2;
+/// 3: zram.
+const VERSION: u32 = 3;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";

@@ -13,7 +13,7 @@
 //! page descriptors and hash tables grow with RAM itself, so the sum is solved for the machine's size.
 //!
 //! *Not here:* crashkernel, CMA and hugepages (nothing in the manifest reserves them), page cache that can
-//! be dropped, and RAM stores other than brd: [`STORES`] is where they join.
+//! be dropped, and RAM stores other than these: [`STORES`] is where they join.
 
 use manifest::{Moment, StoreNeed, Term};
 
@@ -24,6 +24,8 @@ pub struct Facts {
     pub image_bytes: u64,
     /// Bytes in pages of the image that are not all zero.
     pub data_bytes: u64,
+    /// Bytes that the root takes in a zram, measured.
+    pub zram_bytes: u64,
     /// Length of the RAM disk.
     pub ramdisk_bytes: u64,
     /// Whether the root file system grows to the RAM disk.
@@ -44,7 +46,7 @@ pub struct Facts {
 type RamStore = (&'static str, fn(&Facts) -> Vec<Term>);
 
 /// The RAM stores that can be asked for, the default first.
-const STORES: &[RamStore] = &[("brd", brd)];
+const STORES: &[RamStore] = &[("brd", brd), ("zram", zram)];
 
 const KIB: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
@@ -78,9 +80,11 @@ const EXT4_INODE_SIZE: u64 = 256;
 /// The result is a multiple of this, as machines are configured.
 const STEP_MIB: u64 = 8;
 
-/// The need per RAM store, the default first.
-pub fn needs(facts: &Facts) -> Vec<StoreNeed> {
-    STORES
+/// The need per RAM store, the `chosen` one first.
+pub fn needs(facts: &Facts, chosen: &str) -> Vec<StoreNeed> {
+    let mut stores = STORES.to_vec();
+    stores.sort_by_key(|(store, _)| *store != chosen);
+    stores
         .iter()
         .map(|(store, own)| {
             let mut terms = common(facts);
@@ -153,20 +157,35 @@ fn common(facts: &Facts) -> Vec<Term> {
 /// The kernel's RAM disk: whole pages, their index, and what the growing file system writes.
 fn brd(facts: &Facts) -> Vec<Term> {
     let image = facts.data_bytes.next_multiple_of(PAGE);
-    // All but the buffers of what ram-deploy will ask for: one formula on both sides.
-    let index = ram_deploy::ram::need(facts.data_bytes, 0, u64::MAX)
-        - ram_deploy::ram::WORKING_BYTES
-        - image;
-    let grown = if facts.resize {
-        facts.ramdisk_bytes.saturating_sub(facts.image_bytes) / EXT4_INODE_RATIO * EXT4_INODE_SIZE
-    } else {
-        0
-    };
+    // One formula here and in ram-deploy.
+    let index = ram_deploy::ram::brd(facts.data_bytes) - image;
     vec![
         term("image in RAM", kib(image), &[Deploy, Login]),
         term("index of the image's pages", kib(index), &[Deploy, Login]),
-        term("inode tables of the grown root", kib(grown), &[Login]),
+        term(
+            "inode tables of the grown root",
+            kib(grown(facts)),
+            &[Login],
+        ),
     ]
+}
+
+/// A compressed RAM disk: what was measured, and its table. Of the inode tables of the grown root nothing but zeros is
+/// written, which cost nothing; what the system writes is compressed, too.
+fn zram(facts: &Facts) -> Vec<Term> {
+    let table = ram_deploy::ram::zram(0, facts.ramdisk_bytes);
+    vec![
+        term("image in RAM", kib(facts.zram_bytes), &[Deploy, Login]),
+        term("table of the device's pages", kib(table), &[Deploy, Login]),
+    ]
+}
+
+/// Bytes of the inode tables that the root gets where it grows to the RAM disk.
+fn grown(facts: &Facts) -> u64 {
+    if !facts.resize {
+        return 0;
+    }
+    facts.ramdisk_bytes.saturating_sub(facts.image_bytes) / EXT4_INODE_RATIO * EXT4_INODE_SIZE
 }
 
 /// Finds the least RAM of a machine that holds the terms.
@@ -232,6 +251,7 @@ mod tests {
         Facts {
             image_bytes: 900 * MIB,
             data_bytes: 600 * MIB,
+            zram_bytes: 250 * MIB,
             ramdisk_bytes: 2000 * MIB,
             resize: true,
             kernel_bytes: 40 * MIB,
@@ -243,12 +263,12 @@ mod tests {
     }
 
     fn least(facts: &Facts) -> u64 {
-        needs(facts)[0].least_ram_mib
+        needs(facts, "brd")[0].least_ram_mib
     }
 
     #[test]
     fn the_peak_is_within_the_machine() {
-        let need = &needs(&facts())[0];
+        let need = &needs(&facts(), "brd")[0];
         assert_eq!(need.store, "brd");
         assert!(
             need.peak_mib <= need.least_ram_mib && need.peak_mib + STEP_MIB >= need.least_ram_mib
@@ -297,6 +317,7 @@ mod tests {
         let empty = Facts {
             image_bytes: 0,
             data_bytes: 0,
+            zram_bytes: 0,
             ramdisk_bytes: 0,
             resize: false,
             kernel_bytes: 0,
@@ -305,11 +326,19 @@ mod tests {
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
         };
-        let need = &needs(&empty)[0];
+        let need = &needs(&empty, "brd")[0];
         assert!(
             need.least_ram_mib > 100 && need.peak_at == Login,
             "{need:?}"
         );
+    }
+
+    #[test]
+    fn the_chosen_store_stands_first_and_zram_takes_less() {
+        let needs = needs(&facts(), "zram");
+        let names: Vec<&str> = needs.iter().map(|n| n.store.as_str()).collect();
+        assert_eq!(names, ["zram", "brd"]);
+        assert!(needs[0].least_ram_mib + 300 < needs[1].least_ram_mib);
     }
 
     #[test]

@@ -2,13 +2,17 @@
 //!
 //! *Not here:* what the kernel command line changes of it; see [`crate::cmdline`].
 
+use std::ops::Range;
+
 use manifest::{Digest, Object};
 use serde::{Deserialize, Serialize};
 
+use crate::pages;
 use crate::stop::{Result, Stop};
 
 /// The version of the files' shape. Changelog. 1: the first. 2: `grow` in `grow.json`.
-pub const FORMAT: u64 = 2;
+/// 3: `root_offset`, `root_size` and `zram_bytes` in `deploy.json`.
+pub const FORMAT: u64 = 3;
 const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
@@ -40,6 +44,12 @@ pub struct Config {
     pub image_size: u64,
     /// Bytes in 4096-byte pages of the image that are not all zero.
     pub data_bytes: u64,
+    /// Where the root partition begins in the image, in bytes.
+    pub root_offset: u64,
+    /// Length of the root partition in bytes.
+    pub root_size: u64,
+    /// Bytes that the root partition takes in a zram, as measured when the image was made.
+    pub zram_bytes: u64,
     /// UUID of the root file system, as `blkid` prints it.
     pub root_uuid: String,
     /// Where the image goes.
@@ -160,6 +170,11 @@ impl Config {
         self.map.blake3
     }
 
+    /// The bytes of the image that are the root partition.
+    pub fn root(&self) -> Range<u64> {
+        self.root_offset..self.root_offset.saturating_add(self.root_size)
+    }
+
     /// Checks what the types do not say.
     ///
     /// # Errors
@@ -169,6 +184,14 @@ impl Config {
             let fact = format!(
                 "the image is {} bytes long, which are no whole sectors",
                 self.image_size
+            );
+            return Err(Stop::new(fact, ONE_RELEASE));
+        }
+        // It is written by whole pages also where it alone is written.
+        if !pages::is_whole(self.root_offset) || self.root().end > self.image_size {
+            let fact = format!(
+                "the root lies at byte {} of an image of {} bytes; expected whole pages inside it",
+                self.root_offset, self.image_size
             );
             return Err(Stop::new(fact, ONE_RELEASE));
         }
@@ -187,7 +210,7 @@ mod tests {
         assert!(modules.starts_with("/m has format 9, this"), "{modules}");
         assert!(parse::<GrowConfig>("/g", text).is_err());
         let grow =
-            parse::<GrowConfig>("/g", br#"{"format":2,"grow":true,"root_uuid":"u"}"#).unwrap();
+            parse::<GrowConfig>("/g", br#"{"format":3,"grow":true,"root_uuid":"u"}"#).unwrap();
         assert_eq!(grow.root_uuid, "u");
     }
 }

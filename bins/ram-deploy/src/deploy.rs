@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use manifest::Digest;
-use store::chunk_map::ChunkMap;
+use store::chunk_map::{Chunk, ChunkMap};
 use zstd::bulk::Decompressor;
 
 use crate::pages::{self, Aligned};
@@ -40,6 +40,11 @@ pub trait Source: Sync {
 
 /// Where chunks go. Both functions may be called from several threads.
 pub trait Target: Sync {
+    /// Whether any of these bytes of the image are written; chunks of which none is are not even read.
+    fn wants(&self, offset: u64, length: u64) -> bool {
+        let _ = (offset, length);
+        true
+    }
     /// Writes `bytes` at `offset`.
     ///
     /// # Errors
@@ -62,12 +67,13 @@ struct Work {
     places: Vec<u64>,
 }
 
-/// The distinct frames in the order of the payload, with all places of each.
-fn plan(map: &ChunkMap) -> Result<Vec<Work>> {
+/// The distinct frames that `target` wants in the order of the payload, with all places of each.
+fn plan(map: &ChunkMap, target: &dyn Target) -> Result<Vec<Work>> {
     let (offsets, _) = map.payload();
     let mut index = HashMap::new();
     let mut works: Vec<Work> = Vec::new();
-    for chunk in &map.chunks {
+    let wanted = |chunk: &&Chunk| target.wants(chunk.at * map.chunk_size, map.chunk_len(chunk.at));
+    for chunk in map.chunks.iter().filter(wanted) {
         let plain_size = map.chunk_len(chunk.at) as usize;
         let n = *index.entry(chunk.frame).or_insert(works.len());
         if n == works.len() {
@@ -112,6 +118,16 @@ struct Shared<'a> {
     first: Mutex<(Option<Stop>, Option<Aligned>)>,
 }
 
+/// Plain bytes of the chunks that `target` wants: what [`deploy`] does in all.
+pub fn total(map: &ChunkMap, target: &dyn Target) -> u64 {
+    let chunks = map.chunks.iter();
+    chunks
+        .map(|chunk| (chunk.at * map.chunk_size, map.chunk_len(chunk.at)))
+        .filter(|(offset, length)| target.wants(*offset, *length))
+        .map(|(_, length)| length)
+        .sum()
+}
+
 /// Deploys `map`. `progress` is told the plain bytes that are done, now and then, from any thread.
 ///
 /// # Errors
@@ -123,7 +139,7 @@ pub fn deploy(
     workers: usize,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<()> {
-    let works = plan(map)?;
+    let works = plan(map, target)?;
     let shared = Shared {
         map,
         source,

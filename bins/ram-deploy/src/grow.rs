@@ -41,18 +41,40 @@ pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<()> {
         return Ok(());
     }
     let (partition, superblock) = partition(disk, root_uuid)?;
-    let blocks = partition.size() / superblock.block_size;
+    grow_file_system(&partition, &superblock, console)
+}
+
+/// Grows the root file system with that UUID, which begins at the device's first byte, to the whole device.
+///
+/// # Errors
+/// A sentence.
+pub fn grow_whole(device: &Device, root_uuid: &str, console: &Console) -> Result<()> {
+    let found = device.open().and_then(|file| ext4::read(&file, 0));
+    let superblock = found
+        .map_err(|e| cannot(device, "reading its superblock", &e))?
+        .filter(|superblock| superblock.uuid == root_uuid)
+        .ok_or_else(|| absent(device, root_uuid))?;
+    grow_file_system(device, &superblock, console)
+}
+
+/// Grows the ext4 of a device that is longer than it.
+fn grow_file_system(device: &Device, superblock: &Superblock, console: &Console) -> Result<()> {
+    let blocks = device.size() / superblock.block_size;
     if blocks <= superblock.blocks {
         return Ok(());
     }
-    grow_mounted(&partition, blocks)
-        .map_err(|e| cannot(&partition, "growing its file system", &e))?;
+    grow_mounted(device, blocks).map_err(|e| cannot(device, "growing its file system", &e))?;
     console.say(&format!(
         "root grown from {} to {} MiB",
         (superblock.blocks * superblock.block_size) >> 20,
-        partition.size() >> 20
+        device.size() >> 20
     ));
     Ok(())
+}
+
+fn absent(device: &Device, uuid: &str) -> Stop {
+    let fact = format!("/dev/{} holds no root file system {uuid}", device.name);
+    Stop::new(fact, "build the image again")
 }
 
 fn cannot(device: &Device, action: &str, error: &io::Error) -> Stop {

@@ -17,14 +17,11 @@ use rustix::mount::MountFlags;
 use crate::cmdline::Cmdline;
 use crate::config;
 use crate::console::Console;
-use crate::devices::Device;
 use crate::policy;
+use crate::root;
 use crate::run;
 use crate::stop::{Result, Stop};
 use crate::switch_root::switch_root;
-
-/// Where the root is mounted until it becomes the root.
-const SYSROOT: &str = "/sysroot";
 
 /// What is mounted first: file system, place, flags, options.
 const MOUNTS: [(&str, &str, MountFlags, &str); 4] = [
@@ -57,13 +54,12 @@ pub fn main() -> ! {
 
 fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<std::convert::Infallible> {
     // On a disk there is nothing to deploy: the root is there already.
-    let root = match Path::new("/").join(config::DEPLOY_FILE).exists() {
+    match Path::new("/").join(config::DEPLOY_FILE).exists() {
         true => run::deploy(cmdline, console)?,
-        false => run::own_disk(cmdline, console)?,
-    };
-    mount_root(&root, cmdline)?;
+        false => root::mount_device(&run::own_disk(cmdline, console)?, cmdline)?,
+    }
     console.log("handing over to the system's init");
-    switch_root(Path::new(SYSROOT), cmdline.value("init"))
+    switch_root(Path::new(root::SYSROOT), cmdline.value("init"))
 }
 
 fn mount_all() -> Result<()> {
@@ -79,7 +75,11 @@ fn mount_all() -> Result<()> {
     Ok(())
 }
 
-fn mount(
+/// Mounts a file system at `place`, which is made where it is not there. What is mounted already is right.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn mount(
     source: &str,
     kind: &str,
     place: &Path,
@@ -92,44 +92,5 @@ fn mount(
         // The kernel has mounted devtmpfs itself.
         Err(rustix::io::Errno::BUSY) => Ok(()),
         done => Ok(done?),
-    }
-}
-
-/// Mounts the root as the command line says: read-only unless `rw` is there; the system's fstab decides later.
-fn mount_root(root: &Device, cmdline: &Cmdline) -> Result<()> {
-    let flags = match read_only(cmdline) {
-        true => MountFlags::RDONLY,
-        false => MountFlags::empty(),
-    };
-    let options = cmdline.value("rootflags").unwrap_or_default();
-    let mounted = root.node().and_then(|node| {
-        let node = node.display().to_string();
-        mount(&node, "ext4", Path::new(SYSROOT), flags, options)
-    });
-    mounted.map_err(|e| {
-        Stop::new(
-            format!("the root /dev/{} cannot be mounted: {e}", root.name),
-            "look at the kernel's log and at rootflags= on the command line",
-        )
-    })
-}
-
-/// The last of `ro` and `rw` counts; without them the root is read-only.
-fn read_only(cmdline: &Cmdline) -> bool {
-    match (cmdline.position("ro"), cmdline.position("rw")) {
-        (_, None) => true,
-        (ro, rw) => ro > rw,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_word_decides_whether_the_root_is_writable() {
-        let ro = |line: &str| read_only(&Cmdline::parse(line));
-        assert!(ro("") && ro("ro") && ro("rw ro"));
-        assert!(!ro("rw") && !ro("ro rw"));
     }
 }

@@ -31,9 +31,11 @@ pub mod policy;
 pub mod program;
 pub mod ram;
 pub mod ramdisk;
+pub mod root;
 pub mod run;
 pub mod segment;
 mod stop;
+pub mod store;
 mod switch_root;
 pub mod target;
 

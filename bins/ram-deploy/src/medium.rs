@@ -400,6 +400,9 @@ mod tests {
             map: manifest::Object::of(text),
             image_size: 0,
             data_bytes: 0,
+            root_offset: 0,
+            root_size: 0,
+            zram_bytes: 0,
             root_uuid: String::new(),
             store: config::RamStore::Brd {
                 device: "/dev/ram1".into(),

@@ -28,6 +28,11 @@ pub fn round_up(bytes: u64) -> u64 {
     bytes.next_multiple_of(PAGE as u64)
 }
 
+/// Whether `bytes` are whole pages.
+pub fn is_whole(bytes: u64) -> bool {
+    bytes.is_multiple_of(PAGE as u64)
+}
+
 /// A buffer that begins at a page's boundary, as O_DIRECT demands.
 #[derive(Debug)]
 pub struct Aligned {

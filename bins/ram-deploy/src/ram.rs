@@ -5,20 +5,43 @@
 
 use crate::pages;
 use crate::stop::{Result, Stop};
+use crate::store::Kind;
 
 /// What this program itself may use beside the image, in bytes.
 pub const WORKING_BYTES: u64 = 48 << 20;
 
 const MIB: u64 = 1 << 20;
 
-/// RAM that must be available before deployment begins, in bytes.
-pub fn need(data_bytes: u64, reserve_bytes: u64, initramfs_bytes: u64) -> u64 {
+/// RAM that the image takes in a brd, in bytes: its pages, and the index of them, eight bytes a page in a tree that is
+/// at least half full on average.
+pub fn brd(data_bytes: u64) -> u64 {
     let image = pages::round_up(data_bytes);
-    // brd's index of pages: eight bytes a page in a tree that is at least an eighth full on average.
-    let index = image / pages::PAGE as u64 * 16;
-    let during = image + index + WORKING_BYTES;
-    let after = (image + index + reserve_bytes).saturating_sub(initramfs_bytes);
+    image + image / pages::PAGE as u64 * 16
+}
+
+/// RAM that the image takes in a zram of `disk_bytes`, in bytes: what was measured of its pages, and the table of all
+/// pages of the device, those without content too (`struct zram_table_entry`).
+pub fn zram(stored_bytes: u64, disk_bytes: u64) -> u64 {
+    stored_bytes + disk_bytes / pages::PAGE as u64 * 24
+}
+
+/// RAM that must be available before deployment begins, in bytes, for `image` bytes in RAM.
+pub fn need(image: u64, reserve_bytes: u64, initramfs_bytes: u64) -> u64 {
+    let during = image + WORKING_BYTES;
+    let after = (image + reserve_bytes).saturating_sub(initramfs_bytes);
     during.max(after)
+}
+
+/// What a RAM store that compresses may take at most, in bytes, so that the system keeps its reserve: a write beyond that
+/// fails, instead of the system dying of it. `None` where the kernel does not tell what is available.
+pub fn limit(reserve_bytes: u64, initramfs_bytes: u64) -> Option<u64> {
+    let all = available_now()?.saturating_add(initramfs_bytes);
+    Some(all.saturating_sub(reserve_bytes).max(MIB))
+}
+
+/// `MemAvailable` of this machine in bytes, where its kernel tells.
+pub fn available_now() -> Option<u64> {
+    available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
 /// `MemAvailable` in bytes, from the text of /proc/meminfo.
@@ -30,23 +53,34 @@ pub fn available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Refuses when `need` is more than `available`, both in bytes.
+/// Refuses when the need of `store` is more than `available`, both in bytes, and names the first of the `others` that
+/// fits.
 ///
 /// # Errors
-/// A sentence with both figures.
-pub fn check(need: u64, available: u64) -> Result<()> {
+/// A sentence with the figures.
+pub fn check(store: Kind, need: u64, available: u64, others: &[(Kind, u64)]) -> Result<()> {
     if need <= available {
         return Ok(());
     }
-    let (need, available) = (need.div_ceil(MIB), available / MIB);
+    let mib = |bytes: u64| bytes.div_ceil(MIB);
+    let more = mib(need) - available / MIB;
+    let fits = others.iter().find(|(_, need)| *need <= available);
+    let way_out = match fits {
+        Some((other, need)) => format!(
+            "set rd.ramforge.store={} in the boot menu, which needs {} MiB, or add at least {more} MiB",
+            other.name(),
+            mib(*need)
+        ),
+        None => format!("add at least {more} MiB or build a smaller image"),
+    };
     Err(Stop::new(
         format!(
-            "too little RAM: the image in RAM needs {need} MiB available, this machine has {available} MiB"
+            "too little RAM: the image in RAM ({}) needs {} MiB available, this machine has {} MiB",
+            store.name(),
+            mib(need),
+            available / MIB
         ),
-        format!(
-            "add at least {} MiB or build a smaller image",
-            need - available
-        ),
+        way_out,
     ))
 }
 
@@ -57,10 +91,12 @@ mod tests {
     #[test]
     fn the_larger_moment_decides() {
         let image = 512 * MIB;
-        let index = image / 256;
-        assert_eq!(need(image, 0, 0), image + index + WORKING_BYTES);
-        assert_eq!(need(image, 200 * MIB, 100 * MIB), image + index + 100 * MIB);
-        assert_eq!(need(1, 0, u64::MAX), 4096 + 16 + WORKING_BYTES);
+        assert_eq!(brd(image), image + image / 256);
+        assert_eq!(brd(1), 4096 + 16);
+        assert_eq!(zram(MIB, image), MIB + 3 * MIB);
+        assert_eq!(need(image, 0, 0), image + WORKING_BYTES);
+        assert_eq!(need(image, 200 * MIB, 100 * MIB), image + 100 * MIB);
+        assert_eq!(need(1, 0, u64::MAX), 1 + WORKING_BYTES);
     }
 
     #[test]
@@ -71,13 +107,21 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_has_both_figures() {
-        assert_eq!(check(MIB, MIB), Ok(()));
-        let text = check(700 * MIB + 1, 371 * MIB + 5).unwrap_err().to_string();
+    fn the_refusal_has_both_figures_and_the_store_that_fits() {
+        assert_eq!(check(Kind::Brd, MIB, MIB, &[]), Ok(()));
+        let refused = |others| {
+            let refused = check(Kind::Brd, 700 * MIB + 1, 371 * MIB + 5, others);
+            refused.unwrap_err().to_string()
+        };
         assert_eq!(
-            text,
-            "too little RAM: the image in RAM needs 701 MiB available, this machine has 371 MiB; \
+            refused(&[(Kind::Zram, 372 * MIB)]),
+            "too little RAM: the image in RAM (brd) needs 701 MiB available, this machine has 371 MiB; \
              add at least 330 MiB or build a smaller image"
+        );
+        assert_eq!(
+            refused(&[(Kind::Zram, 239 * MIB + 1)]),
+            "too little RAM: the image in RAM (brd) needs 701 MiB available, this machine has 371 MiB; \
+             set rd.ramforge.store=zram in the boot menu, which needs 240 MiB, or add at least 330 MiB"
         );
     }
 }

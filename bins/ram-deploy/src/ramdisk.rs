@@ -50,14 +50,6 @@ impl RamDisk {
     /// # Errors
     /// A sentence where the device is no RAM disk or the image does not fit.
     pub fn resolve(config: &Config, cmdline: &Cmdline) -> Result<Self> {
-        if let Some(store) = cmdline.value("rd.ramforge.store")
-            && store != "brd"
-        {
-            return Err(Stop::new(
-                format!("rd.ramforge.store={store} is no RAM store of this release"),
-                "leave it out or set rd.ramforge.store=brd in the boot menu",
-            ));
-        }
         let RamStore::Brd { device, size_kib } = &config.store;
         let (name, said) = match cmdline.value("rd.kiwi.oem.installdevice") {
             Some(name) => (name, "rd.kiwi.oem.installdevice="),
@@ -232,6 +224,9 @@ mod tests {
             map: Object::of(b"map"),
             image_size: 800 << 20,
             data_bytes: 600 << 20,
+            root_offset: 1 << 20,
+            root_size: 700 << 20,
+            zram_bytes: 300 << 20,
             root_uuid: "u".into(),
             store: RamStore::Brd {
                 device: "/dev/ram1".into(),
@@ -261,18 +256,6 @@ mod tests {
                 number: 0,
                 size_kib: 1_000_000
             })
-        );
-    }
-
-    #[test]
-    fn other_ram_stores_are_refused() {
-        assert!(resolve(None, "rd.ramforge.store=brd").is_ok());
-        let text = resolve(None, "rd.ramforge.store=zram")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.starts_with("rd.ramforge.store=zram is no RAM store"),
-            "{text}"
         );
     }
 

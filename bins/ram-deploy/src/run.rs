@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
-
 use crate::cmdline::Cmdline;
 use crate::config::{self, Config, GrowConfig, ModuleList};
 use crate::console::{Console, progress_line};
@@ -14,10 +12,10 @@ use crate::grow;
 use crate::medium::{self, Medium};
 use crate::modules::Loader;
 use crate::payload::Payload;
-use crate::ram;
-use crate::ramdisk::{Origin, RamDisk};
+use crate::root;
 use crate::segment;
 use crate::stop::{Result, Stop};
+use crate::store::Store;
 use crate::target::Disk;
 
 /// Says that the deployment is done; the hooks look for it.
@@ -25,60 +23,35 @@ pub const DONE_FILE: &str = "/run/ramforge/deployed";
 /// How long a root may take to appear where rd.ramforge.wait says nothing.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// Deploys the image of the medium into the RAM disk, once. Gives the root's partition.
+/// Deploys the image of the medium into the RAM store, once, and mounts its root at [`root::SYSROOT`].
 ///
 /// # Errors
 /// A sentence; the caller must then stop the boot.
-pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<Device> {
+pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let config: Config = config::read(config::DEPLOY_FILE)?;
     config.check()?;
-    let disk = RamDisk::resolve(&config, cmdline)?;
+    let store = Store::resolve(&config, cmdline)?;
     if fs::exists(DONE_FILE).unwrap_or(false) {
-        return Ok(grow::partition(&disk.device(), &config.root_uuid)?.0);
+        return Ok(());
     }
-    check_ram(&config)?;
+    store.check_ram(&config)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
     let wait = cmdline.seconds("rd.ramforge.wait")?;
     let medium = medium::find(&config, wait, &mut loader, console)?;
-    check_ram(&config)?;
-    let (path, origin) = disk.set_up(&mut loader)?;
-    let target = Disk::device(&path).map_err(|e| unusable(&disk.device(), &e))?;
-    // udev leaves a locked disk alone.
-    rustix::fs::flock(target.as_file(), FlockOperation::LockExclusive)
-        .map_err(|e| unusable(&disk.device(), &e.into()))?;
-    if origin == Origin::Found {
-        disk.check_empty(target.as_file(), config.image_size)?;
-    }
-    copy(&medium, &target, &disk.device(), console)?;
+    store.check_ram(&config)?;
+    let target = store.open(&config, &mut loader, console)?;
+    copy(&medium, &target, &store.device(), console)?;
     release(medium, console);
     drop(target);
-    settle(&config, cmdline, &disk.device(), console)
-}
-
-fn unusable(device: &Device, error: &std::io::Error) -> Stop {
-    Stop::new(
-        format!("/dev/{} cannot be used: {error}", device.name),
-        "see that nothing else in the initramfs uses it",
-    )
-}
-
-fn check_ram(config: &Config) -> Result<()> {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let need = ram::need(
-        config.data_bytes,
-        config.reserve_bytes,
-        config.initramfs_bytes,
-    );
-    // A kernel that does not tell is not refused: the RAM store reports when RAM runs out.
-    ram::available(&meminfo).map_or(Ok(()), |available| ram::check(need, available))
+    settle(&store, &config, cmdline, console)
 }
 
 /// Copies all chunks, with progress on the consoles.
 fn copy(medium: &Medium, target: &Disk, device: &Device, console: &Console) -> Result<()> {
     let map = &medium.map;
     let payload = Payload::open(medium.root(), map.payload().1)?;
-    let total: u64 = map.chunks.iter().map(|c| map.chunk_len(c.at)).sum();
+    let total = deploy::total(map, target);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = deploy::workers(map.chunk_size, cpus);
     console.say(&format!(
@@ -109,30 +82,20 @@ fn release(medium: Medium, console: &Console) {
     }
 }
 
-/// Makes the kernel and udev see the partitions, grows the root, marks the deployment as done.
-fn settle(config: &Config, cmdline: &Cmdline, disk: &Device, console: &Console) -> Result<Device> {
+/// Makes the kernel and udev see the root, grows and mounts it, marks the deployment as done.
+fn settle(store: &Store, config: &Config, cmdline: &Cmdline, console: &Console) -> Result<()> {
     // The rules must outlive switch_root: the system's own udev knows no RAM disks.
     write_run("udev/rules.d/59-ramforge.rules", segment::UDEV_RULES)?;
-    let resize = cmdline.choice("rd.ramforge.resize");
-    if resize.unwrap_or(config.resize)
-        && let Err(stop) = grow::grow(disk, &config.root_uuid, console)
-    {
-        // The image is whole: the system may start in less room, but the person must know.
-        console.say(&format!("warning: {stop}"));
-    }
-    if disk.child(1).is_none() {
-        let reread = disk.open().and_then(|file| grow::reread(&file));
-        reread.map_err(|e| unusable(disk, &e))?;
-    }
-    let (root, _) = grow::partition(disk, &config.root_uuid)?;
-    let of_disk = |d: &&Device| *d == disk || d.disk().as_ref() == Some(disk);
+    let root = store.settle(config, cmdline, console)?;
+    let disk = store.device();
+    let of_disk = |d: &&Device| **d == disk || d.disk().as_ref() == Some(&disk);
     devices::all()
         .iter()
         .filter(of_disk)
         .for_each(Device::announce);
+    root::mount_device(&root, cmdline)?;
     console.log(&format!("root is /dev/{}", root.name));
-    write_run("ramforge/deployed", "")?;
-    Ok(root)
+    write_run("ramforge/deployed", "")
 }
 
 fn write_run(name: &str, text: &str) -> Result<()> {

@@ -16,7 +16,8 @@ use crate::config::{self, Config, GrowConfig, ModuleList};
 pub const UDEV_RULES: &str = include_str!("../initramfs/59-ramforge.rules");
 
 const UNIT: &str = include_str!("../initramfs/ram-deploy.service");
-const SYSROOT: &str = include_str!("../initramfs/sysroot.conf");
+const SYSROOT: &str = include_str!("../initramfs/sysroot.mount");
+const CMDLINE: &str = include_str!("../initramfs/cmdline.sh");
 const INITQUEUE: &str = include_str!("../initramfs/initqueue.sh");
 const FINISHED: &str = include_str!("../initramfs/finished.sh");
 const GROW: &str = include_str!("../initramfs/grow.sh");
@@ -56,10 +57,7 @@ pub fn deploy(
         manifest::to_canonical(list)?.as_bytes(),
     );
     file(format!("{UNITS}/ram-deploy.service"), UNIT.as_bytes());
-    file(
-        format!("{UNITS}/sysroot.mount.d/ram-deploy.conf"),
-        SYSROOT.as_bytes(),
-    );
+    file(format!("{UNITS}/sysroot.mount"), SYSROOT.as_bytes());
     file(
         "etc/udev/rules.d/59-ramforge.rules".into(),
         UDEV_RULES.as_bytes(),
@@ -69,7 +67,10 @@ pub fn deploy(
     }
     let wanted = format!("{UNITS}/initrd.target.wants/ram-deploy.service");
     items.insert(wanted, Item::Link("../ram-deploy.service".into()));
+    let required = format!("{UNITS}/initrd-root-fs.target.requires/sysroot.mount");
+    items.insert(required, Item::Link("../sysroot.mount".into()));
     let mut script = |path: String, text: &str| items.insert(path, Item::Program(text.into()));
+    script(format!("{hooks}/cmdline/95-ram-deploy.sh"), CMDLINE);
     script(format!("{hooks}/initqueue/00-ram-deploy.sh"), INITQUEUE);
     script(
         format!("{hooks}/initqueue/finished/ram-deploy.sh"),
@@ -177,6 +178,9 @@ mod tests {
             map: manifest::Object::of(b"map"),
             image_size: 512,
             data_bytes: 512,
+            root_offset: 0,
+            root_size: 512,
+            zram_bytes: 512,
             root_uuid: "u".into(),
             store: config::RamStore::Brd {
                 device: "/dev/ram1".into(),
@@ -213,11 +217,13 @@ mod tests {
     fn cpio_lists_the_segment() {
         let expected = [
             "-rw-r--r-- etc/ramforge/modules.json",
+            "lrwxrwxrwx etc/systemd/system/initrd-root-fs.target.requires/sysroot.mount -> ../sysroot.mount",
             "lrwxrwxrwx etc/systemd/system/initrd.target.wants/ram-deploy.service -> ../ram-deploy.service",
             "-rw-r--r-- etc/systemd/system/ram-deploy.service",
-            "-rw-r--r-- etc/systemd/system/sysroot.mount.d/ram-deploy.conf",
+            "-rw-r--r-- etc/systemd/system/sysroot.mount",
             "-rw-r--r-- etc/udev/rules.d/59-ramforge.rules",
             "-rwxr-xr-x usr/bin/ram-deploy",
+            "-rwxr-xr-x usr/lib/dracut/hooks/cmdline/95-ram-deploy.sh",
             "-rwxr-xr-x usr/lib/dracut/hooks/initqueue/00-ram-deploy.sh",
             "-rwxr-xr-x usr/lib/dracut/hooks/initqueue/finished/ram-deploy.sh",
             "-rw-r--r-- usr/lib/ramforge/modules/brd.ko",

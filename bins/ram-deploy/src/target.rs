@@ -2,15 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::deploy::Target;
 
-/// An opened device or file.
+/// An opened device or file, and the part of the image that it receives.
 #[derive(Debug)]
 pub struct Disk {
     file: File,
+    window: Range<u64>,
 }
 
 impl Disk {
@@ -26,7 +28,10 @@ impl Disk {
             .write(true)
             .custom_flags(flags.bits().cast_signed())
             .open(path)?;
-        Ok(Self { file })
+        Ok(Self {
+            file,
+            window: 0..u64::MAX,
+        })
     }
 
     /// Opens a plain file.
@@ -35,7 +40,17 @@ impl Disk {
     /// What the system says.
     pub fn file(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(path)?;
-        Ok(Self { file })
+        Ok(Self {
+            file,
+            window: 0..u64::MAX,
+        })
+    }
+
+    /// Takes the bytes of `window` alone: its first byte lies at the beginning of the device.
+    #[must_use]
+    pub fn only(mut self, window: Range<u64>) -> Self {
+        self.window = window;
+        self
     }
 
     /// The opened file.
@@ -45,11 +60,40 @@ impl Disk {
 }
 
 impl Target for Disk {
+    fn wants(&self, offset: u64, length: u64) -> bool {
+        offset < self.window.end && offset.saturating_add(length) > self.window.start
+    }
+
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        let end = offset.saturating_add(bytes.len() as u64);
+        let (start, end) = (offset.max(self.window.start), end.min(self.window.end));
+        if start >= end {
+            return Ok(());
+        }
+        let part = &bytes[(start - offset) as usize..(end - offset) as usize];
+        self.file.write_all_at(part, start - self.window.start)
     }
 
     fn flush(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_takes_its_own_bytes_wherever_chunks_begin() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let disk = Disk::file(file.path()).unwrap().only(3..7);
+        for (n, chunk) in [b"ab", b"cd", b"ef", b"gh", b"ij"].iter().enumerate() {
+            let offset = 2 * n as u64;
+            assert_eq!(disk.wants(offset, 2), (1..4).contains(&n));
+            disk.write(offset, *chunk).unwrap();
+        }
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"defg");
+        Disk::file(file.path()).unwrap().write(1, b"xy").unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), b"dxyg");
     }
 }

@@ -19,6 +19,8 @@ pub struct Initrd {
     pub segments: Vec<Segment>,
     /// Unpacked size of all segments in bytes.
     pub unpacked_bytes: u64,
+    /// Bytes that the root takes in a zram, measured on its pages.
+    pub zram_bytes: u64,
     /// Kernel modules that the deployment segment brings, in load order.
     pub modules: Vec<String>,
     /// The id that ties this initrd to its medium: the chunk map's digest.

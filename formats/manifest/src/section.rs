@@ -42,12 +42,12 @@ macro_rules! sections {
     };
 }
 
-// Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`.
+// Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`. initrd 2: `zram_bytes`.
 sections! {
     Plan,    "plan",    "desc-parse",      2;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;
     Disk,    "disk",    "raw-image",       1;
-    Initrd,  "initrd",  "initrd-inject",   1;
+    Initrd,  "initrd",  "initrd-inject",   2;
     Media,   "media",   "iso-pack",        1;
     Verdict, "verdict", "ram-check",       1;
 }

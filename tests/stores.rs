@@ -1,0 +1,99 @@
+//! The RAM stores other than brd, in virtual machines: to a login prompt with the RAM that ram-check states, the root
+//! written to, everything read, and off again.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+use pipeline_tests::{Booted, Example, boot, with_store};
+use ram_check::qemu::{Bus, Firmware, Machine};
+
+/// RAM for machines whose need is not the question.
+const ROOMY: u64 = 2560;
+
+fn started(name: &str, example: &Example, ram: u64) -> Booted {
+    let machine = Machine::new(&example.iso, Bus::Cd, Firmware::Bios, ram);
+    let mut system = boot(name, &machine).login();
+    let log = system.log();
+    assert!(log.contains("may be removed now"), "{}", system.tail());
+    system.remove_medium();
+    // Nothing of the medium is left, and nothing failed: an fstab that names the disk's root does no harm.
+    assert_eq!(system.ask("grep -c iso9660 /proc/mounts").output, "0");
+    let state = system.ask("systemctl is-system-running --wait").output;
+    let failed = system.sure("systemctl --failed --no-legend --plain");
+    assert_eq!((state.as_str(), failed.as_str()), ("running", ""));
+    system
+}
+
+/// The root is there once, can be written to, and every file of it can be read.
+fn works(system: &mut Booted) {
+    assert_eq!(system.sure("findmnt -rno TARGET / | wc -l"), "1");
+    assert!(system.sure("findmnt -no OPTIONS /").starts_with("rw"));
+    system.sure("echo kept >/root/kept && sync && grep -q kept /root/kept");
+    system.sure("echo 3 >/proc/sys/vm/drop_caches");
+    let errors = system.sure("find / -xdev -type f -exec cat {} + >/dev/null");
+    assert_eq!(errors, "");
+    let kernel = system.ask("dmesg | grep -E 'I/O error|EXT4-fs error|Buffer I/O|zram: .*rror'");
+    assert_eq!(kernel.output, "", "messages of the kernel");
+}
+
+fn goes_down_clean(system: Booted) {
+    let log = system.power_off();
+    for bad in [
+        "Failed unmounting",
+        "Failed to unmount",
+        "EXT4-fs error",
+        "BUG:",
+        "Call Trace",
+    ] {
+        assert!(!log.contains(bad), "{bad:?} in the log of the machine");
+    }
+}
+
+/// Everything that must hold with zram, in one boot.
+fn zram(name: &str, example: &Example, ram: u64) {
+    let mut system = started(name, example, ram);
+    assert_eq!(
+        system.sure("findmnt -no SOURCE,FSTYPE /"),
+        "/dev/zram1 ext4"
+    );
+    // As large as the description's RAM disk, less what the file system itself takes.
+    let size: u64 = number(&system.sure("df -B1 --output=size / | tail -1"));
+    assert!(size > 1_800_000_000, "{size}");
+    let algorithm = system.sure("cat /sys/block/zram1/comp_algorithm");
+    assert!(algorithm.contains("[zstd]"), "{algorithm}");
+    // What was measured at build time is what it takes: bytes in use, without what was written since.
+    let measured = example.manifest["initrd"]["zram_bytes"].as_u64().unwrap();
+    let used = in_use(&mut system);
+    println!("{name}: zram takes {used} bytes, measured {measured}");
+    assert!(used > measured * 9 / 10 && used < measured * 11 / 10 + (16 << 20));
+    works(&mut system);
+    // A file that is removed gives its RAM back.
+    system.sure("dd if=/dev/urandom of=/root/noise bs=1M count=24 status=none && sync");
+    let full = in_use(&mut system);
+    system.sure("rm /root/noise && sync");
+    let after = in_use(&mut system);
+    assert!(after + (20 << 20) < full, "{full} bytes, then {after}");
+    goes_down_clean(system);
+}
+
+/// Bytes of RAM that the zram takes (`mem_used_total`).
+fn in_use(system: &mut Booted) -> u64 {
+    number(&system.sure("awk '{ print $3 }' /sys/block/zram1/mm_stat"))
+}
+
+fn number(text: &str) -> u64 {
+    text.trim()
+        .parse()
+        .unwrap_or_else(|e| panic!("{text:?}: {e}"))
+}
+
+#[test]
+fn zram_with_dracut() {
+    let vm = with_store("debian-vm", "zram", "dracut");
+    zram("zram-dracut", &vm, vm.least_ram_mib());
+}
+
+#[test]
+fn zram_without_dracut() {
+    let vm = with_store("debian-vm", "zram", "native");
+    zram("zram-native", &vm, ROOMY);
+}
