@@ -182,7 +182,9 @@ fn too_little_ram_is_one_sentence() {
         panic!("{:?}: {}", end.outcome, end.tail());
     };
     assert!(
-        sentence.starts_with("too little RAM: ") && sentence.contains("add at least"),
+        sentence.starts_with("too little RAM: ")
+            && sentence.contains("; set rd.ramforge.store=zram in the boot menu, which needs")
+            && sentence.contains("add at least"),
         "{sentence}"
     );
     assert!(!end.log().contains("login:"), "{}", end.tail());

@@ -97,3 +97,41 @@ fn zram_without_dracut() {
     let vm = with_store("debian-vm", "zram", "native");
     zram("zram-native", &vm, ROOMY);
 }
+
+/// Everything that must hold with tmpfs, in one boot.
+fn tmpfs(name: &str, example: &Example, ram: u64) {
+    let mut system = started(name, example, ram);
+    assert_eq!(system.sure("findmnt -no SOURCE,FSTYPE /"), "tmpfs tmpfs");
+    let size = number(&system.sure("df -B1 --output=size / | tail -1"));
+    assert!(size < ram << 20, "{size} bytes in a machine of {ram} MiB");
+    assert!(number(&system.sure("df --output=iavail / | tail -1")) > 1000);
+    assert_eq!(system.sure("stat -c '%a %u' /usr/bin/passwd"), "4755 0");
+    assert_eq!(system.sure("stat -c '%a %F' /tmp"), "1777 directory");
+    // The packages' own sums: nothing but what the description itself changed differs.
+    let differs = system.ask("dpkg --verify").output;
+    assert!(differs.lines().all(|l| l.contains(" c ")), "{differs}");
+    works(&mut system);
+    goes_down_clean(system);
+}
+
+#[test]
+fn tmpfs_with_dracut() {
+    let vm = with_store("debian-vm", "tmpfs", "dracut");
+    tmpfs("tmpfs-dracut", &vm, vm.least_ram_mib());
+}
+
+#[test]
+fn tmpfs_without_dracut() {
+    let vm = with_store("debian-vm", "tmpfs", "native");
+    tmpfs("tmpfs-native", &vm, ROOMY);
+}
+
+/// With as little RAM as ram-check states for the store that needs the least, that one is taken.
+#[test]
+fn auto_takes_what_fits() {
+    let vm = with_store("debian-vm", "auto", "dracut");
+    assert_eq!(vm.manifest["verdict"]["stores"][0]["store"], "zram");
+    let mut system = started("auto", &vm, vm.least_ram_mib());
+    assert_eq!(system.sure("findmnt -no SOURCE /"), "/dev/zram1");
+    goes_down_clean(system);
+}

@@ -31,7 +31,8 @@ use store::tree::Tree;
 
 /// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
 /// segment of its own. 3: what a zram needs.
-const VERSION: u32 = 3;
+/// 4: what a tmpfs needs.
+const VERSION: u32 = 4;
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
 
@@ -137,7 +138,7 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
     let carried = cx.part("modules", || initramfs::carry(store, &tree, kernel, &base))?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let zram_bytes = zram::measure(cx, &input.disk.map, root(&input)?)?;
-    let config = config(&input, unpacked, zram_bytes)?;
+    let config = config(&input, unpacked, zram_bytes, tree.iter().count() as u64)?;
     let modules = carried.list.modules.iter().map(|m| m.name.clone());
     let modules = modules.collect();
     let items = match kind {
@@ -201,7 +202,7 @@ fn no_root() -> Error {
     Error::refused("disk.partitions has no root file system; expected one")
 }
 
-fn config(input: &Input, initramfs_bytes: u64, zram_bytes: u64) -> Result<Config> {
+fn config(input: &Input, initramfs_bytes: u64, zram_bytes: u64, entries: u64) -> Result<Config> {
     let ramdisk = input.plan.ramdisk.clone().ok_or_else(|| {
         Error::refused("the description does not ask for a RAM disk")
             .advice("add rd.kiwi.ramdisk and ramdisk_size=KIB to kernelcmdline of its <type>")
@@ -218,6 +219,7 @@ fn config(input: &Input, initramfs_bytes: u64, zram_bytes: u64) -> Result<Config
         root_offset: root.offset,
         root_size: root.size,
         zram_bytes,
+        entries,
         root_uuid,
         store: RamStore::Brd {
             device: ramdisk.device,

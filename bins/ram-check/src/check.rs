@@ -99,6 +99,7 @@ struct OemInput {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct RootfsInput {
+    entries: u64,
     kernel: KernelInput,
 }
 
@@ -196,8 +197,8 @@ pub fn identity(options: &Options, _: &Input) -> Result<Value> {
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
     let cmdline = Cmdline::parse(&input.media.kernelcmdline);
-    let chosen = Kind::chosen(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
-    let stores = model::needs(&facts, chosen.name());
+    let wanted = Kind::wanted(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
+    let stores = model::needs(&facts, wanted.map(Kind::name));
     let Some(need) = stores.first() else {
         return Err(Error::failed("the model knows no RAM store"));
     };
@@ -245,6 +246,7 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
         image_bytes: disk.size,
         data_bytes: disk.data_bytes,
         zram_bytes: initrd.zram_bytes,
+        entries: input.rootfs.entries,
         ramdisk_bytes: ramdisk.map_or(disk.size, |kib| kib.saturating_mul(1024)),
         resize: input.plan.oem.resize,
         kernel_bytes: model::kernel_bytes(&header, kernel.size),
@@ -323,6 +325,7 @@ mod tests {
             image_bytes: 500 * MIB,
             data_bytes: 300 * MIB,
             zram_bytes: 120 * MIB,
+            entries: 10_000,
             ramdisk_bytes: 600 * MIB,
             resize: false,
             kernel_bytes: 40 * MIB,
@@ -334,7 +337,7 @@ mod tests {
     }
 
     fn verdict(facts: &Facts, ram: Option<u64>) -> (bool, String) {
-        judge(facts, &model::needs(facts, "brd")[0], ram)
+        judge(facts, &model::needs(facts, Some("brd"))[0], ram)
     }
 
     #[test]
@@ -360,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_machine_is_large_enough_or_not_by_one_mebibyte() {
-        let least = model::needs(&facts(), "brd")[0].least_ram_mib;
+        let least = model::needs(&facts(), Some("brd"))[0].least_ram_mib;
         assert!(verdict(&facts(), Some(least)).0);
         let (ok, sentence) = verdict(&facts(), Some(least - 1));
         assert!(!ok);

@@ -26,6 +26,8 @@ pub struct Facts {
     pub data_bytes: u64,
     /// Bytes that the root takes in a zram, measured.
     pub zram_bytes: u64,
+    /// Files, directories and other entries of the root.
+    pub entries: u64,
     /// Length of the RAM disk.
     pub ramdisk_bytes: u64,
     /// Whether the root file system grows to the RAM disk.
@@ -46,7 +48,7 @@ pub struct Facts {
 type RamStore = (&'static str, fn(&Facts) -> Vec<Term>);
 
 /// The RAM stores that can be asked for, the default first.
-const STORES: &[RamStore] = &[("brd", brd), ("zram", zram)];
+const STORES: &[RamStore] = &[("brd", brd), ("zram", zram), ("tmpfs", tmpfs)];
 
 const KIB: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
@@ -80,18 +82,19 @@ const EXT4_INODE_SIZE: u64 = 256;
 /// The result is a multiple of this, as machines are configured.
 const STEP_MIB: u64 = 8;
 
-/// The need per RAM store, the `chosen` one first.
-pub fn needs(facts: &Facts, chosen: &str) -> Vec<StoreNeed> {
-    let mut stores = STORES.to_vec();
-    stores.sort_by_key(|(store, _)| *store != chosen);
-    stores
-        .iter()
-        .map(|(store, own)| {
-            let mut terms = common(facts);
-            terms.extend(own(facts));
-            solve(store, terms)
-        })
-        .collect()
+/// The need per RAM store, the `wanted` one first; without one, that which needs the least.
+pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
+    let need = |(store, own): &RamStore| {
+        let mut terms = common(facts);
+        terms.extend(own(facts));
+        solve(store, terms)
+    };
+    let mut needs: Vec<StoreNeed> = STORES.iter().map(need).collect();
+    match wanted {
+        Some(wanted) => needs.sort_by_key(|need| need.store != wanted),
+        None => needs.sort_by_key(|need| need.least_ram_mib),
+    }
+    needs
 }
 
 /// RAM that a kernel image takes, in bytes, from its boot header (Linux boot protocol 2.10: `init_size` at
@@ -180,6 +183,16 @@ fn zram(facts: &Facts) -> Vec<Term> {
     ]
 }
 
+/// Unpacked files: the pages of the image, and what the kernel keeps of every entry.
+fn tmpfs(facts: &Facts) -> Vec<Term> {
+    let image = facts.data_bytes.next_multiple_of(PAGE);
+    let rest = ram_deploy::ram::tmpfs(facts.data_bytes, facts.entries) - image;
+    vec![
+        term("files in RAM", kib(image), &[Deploy, Login]),
+        term("inodes, names, index of pages", kib(rest), &[Deploy, Login]),
+    ]
+}
+
 /// Bytes of the inode tables that the root gets where it grows to the RAM disk.
 fn grown(facts: &Facts) -> u64 {
     if !facts.resize {
@@ -252,6 +265,7 @@ mod tests {
             image_bytes: 900 * MIB,
             data_bytes: 600 * MIB,
             zram_bytes: 250 * MIB,
+            entries: 20_000,
             ramdisk_bytes: 2000 * MIB,
             resize: true,
             kernel_bytes: 40 * MIB,
@@ -263,12 +277,12 @@ mod tests {
     }
 
     fn least(facts: &Facts) -> u64 {
-        needs(facts, "brd")[0].least_ram_mib
+        needs(facts, Some("brd"))[0].least_ram_mib
     }
 
     #[test]
     fn the_peak_is_within_the_machine() {
-        let need = &needs(&facts(), "brd")[0];
+        let need = &needs(&facts(), Some("brd"))[0];
         assert_eq!(need.store, "brd");
         assert!(
             need.peak_mib <= need.least_ram_mib && need.peak_mib + STEP_MIB >= need.least_ram_mib
@@ -318,6 +332,7 @@ mod tests {
             image_bytes: 0,
             data_bytes: 0,
             zram_bytes: 0,
+            entries: 0,
             ramdisk_bytes: 0,
             resize: false,
             kernel_bytes: 0,
@@ -326,7 +341,7 @@ mod tests {
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
         };
-        let need = &needs(&empty, "brd")[0];
+        let need = &needs(&empty, Some("brd"))[0];
         assert!(
             need.least_ram_mib > 100 && need.peak_at == Login,
             "{need:?}"
@@ -335,9 +350,11 @@ mod tests {
 
     #[test]
     fn the_chosen_store_stands_first_and_zram_takes_less() {
-        let needs = needs(&facts(), "zram");
+        let by_itself = needs(&facts(), None);
+        let needs = needs(&facts(), Some("zram"));
+        assert_eq!(by_itself[0], needs[0]);
         let names: Vec<&str> = needs.iter().map(|n| n.store.as_str()).collect();
-        assert_eq!(names, ["zram", "brd"]);
+        assert_eq!(names, ["zram", "brd", "tmpfs"]);
         assert!(needs[0].least_ram_mib + 300 < needs[1].least_ram_mib);
     }
 

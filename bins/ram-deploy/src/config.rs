@@ -11,8 +11,8 @@ use crate::pages;
 use crate::stop::{Result, Stop};
 
 /// The version of the files' shape. Changelog. 1: the first. 2: `grow` in `grow.json`.
-/// 3: `root_offset`, `root_size` and `zram_bytes` in `deploy.json`.
-pub const FORMAT: u64 = 3;
+/// 3: `root_offset`, `root_size` and `zram_bytes` in `deploy.json`. 4: `entries` there.
+pub const FORMAT: u64 = 4;
 const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
@@ -50,6 +50,8 @@ pub struct Config {
     pub root_size: u64,
     /// Bytes that the root partition takes in a zram, as measured when the image was made.
     pub zram_bytes: u64,
+    /// Files, directories and other entries of the root.
+    pub entries: u64,
     /// UUID of the root file system, as `blkid` prints it.
     pub root_uuid: String,
     /// Where the image goes.
@@ -210,7 +212,7 @@ mod tests {
         assert!(modules.starts_with("/m has format 9, this"), "{modules}");
         assert!(parse::<GrowConfig>("/g", text).is_err());
         let grow =
-            parse::<GrowConfig>("/g", br#"{"format":3,"grow":true,"root_uuid":"u"}"#).unwrap();
+            parse::<GrowConfig>("/g", br#"{"format":4,"grow":true,"root_uuid":"u"}"#).unwrap();
         assert_eq!(grow.root_uuid, "u");
     }
 }

@@ -59,12 +59,25 @@ pub trait Target: Sync {
 
 /// One distinct frame and the places of its chunk.
 #[derive(Debug, PartialEq, Eq)]
-struct Work {
+pub(crate) struct Work {
     offset: u64,
     frame_size: usize,
     plain_size: usize,
     blake3: Digest,
     places: Vec<u64>,
+}
+
+impl Work {
+    /// One chunk of `plain_size` bytes whose frame lies at `offset` of the payload.
+    pub(crate) fn one(chunk: &Chunk, offset: u64, plain_size: u64) -> Self {
+        Self {
+            offset,
+            frame_size: chunk.frame.size as usize,
+            plain_size: plain_size as usize,
+            blake3: chunk.blake3,
+            places: vec![chunk.at],
+        }
+    }
 }
 
 /// The distinct frames that `target` wants in the order of the payload, with all places of each.
@@ -221,7 +234,7 @@ fn one(
     buffer: &mut Aligned,
 ) -> Result<()> {
     if !verified(work, &frame, decompressor, buffer.whole()) {
-        again(shared, work, frame, decompressor, buffer.whole())?;
+        again(shared.source, work, frame, decompressor, buffer.whole())?;
     }
     shared.source.forget(work.offset, work.frame_size as u64);
     let plain = buffer.slice(work.plain_size);
@@ -247,17 +260,39 @@ fn verified(work: &Work, frame: &[u8], zstd: &mut Decompressor, buffer: &mut [u8
         .is_ok_and(|n| n == work.plain_size && Digest::of(&buffer[..n]) == work.blake3)
 }
 
+/// Reads one chunk alone; its plain bytes are then in `buffer`, verified.
+///
+/// # Errors
+/// A sentence with the chunk and its place.
+pub(crate) fn fetch(
+    source: &dyn Source,
+    work: &Work,
+    zstd: &mut Decompressor,
+    buffer: &mut [u8],
+) -> Result<()> {
+    let mut frame = vec![0; work.frame_size];
+    // A failed read is an empty frame: it is read again below, and that finds the words.
+    if source.read(work.offset, &mut frame).is_err() {
+        frame.clear();
+    }
+    if !verified(work, &frame, zstd, buffer) {
+        again(source, work, frame, zstd, buffer)?;
+    }
+    source.forget(work.offset, work.frame_size as u64);
+    Ok(())
+}
+
 /// Reads a bad frame once more from the medium itself before giving up.
 fn again(
-    shared: &Shared,
+    source: &dyn Source,
     work: &Work,
     mut frame: Vec<u8>,
     zstd: &mut Decompressor,
     buffer: &mut [u8],
 ) -> Result<()> {
-    shared.source.forget(work.offset, work.frame_size as u64);
+    source.forget(work.offset, work.frame_size as u64);
     frame.resize(work.frame_size, 0);
-    let what = match shared.source.read(work.offset, &mut frame) {
+    let what = match source.read(work.offset, &mut frame) {
         Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
         Ok(()) => "is damaged (its BLAKE3 differs from the chunk map's)".to_owned(),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => "ends before it should".to_owned(),
@@ -267,7 +302,7 @@ fn again(
         format!(
             "chunk {} at {} {what}",
             work.places[0],
-            shared.source.place(work.offset)
+            source.place(work.offset)
         ),
         "write the ISO to the medium again and compare its checksum, or try another medium",
     ))

@@ -403,6 +403,7 @@ mod tests {
             root_offset: 0,
             root_size: 0,
             zram_bytes: 0,
+            entries: 1,
             root_uuid: String::new(),
             store: config::RamStore::Brd {
                 device: "/dev/ram1".into(),

@@ -25,6 +25,12 @@ pub fn zram(stored_bytes: u64, disk_bytes: u64) -> u64 {
     stored_bytes + disk_bytes / pages::PAGE as u64 * 24
 }
 
+/// RAM that the image takes unpacked into a tmpfs, in bytes: the pages of files are among those of the image, and each of
+/// its `entries` has an inode and a name in the kernel.
+pub fn tmpfs(data_bytes: u64, entries: u64) -> u64 {
+    brd(data_bytes) + entries * 1280
+}
+
 /// RAM that must be available before deployment begins, in bytes, for `image` bytes in RAM.
 pub fn need(image: u64, reserve_bytes: u64, initramfs_bytes: u64) -> u64 {
     let during = image + WORKING_BYTES;
@@ -93,6 +99,7 @@ mod tests {
         let image = 512 * MIB;
         assert_eq!(brd(image), image + image / 256);
         assert_eq!(brd(1), 4096 + 16);
+        assert_eq!(tmpfs(1, 2), 4096 + 16 + 2560);
         assert_eq!(zram(MIB, image), MIB + 3 * MIB);
         assert_eq!(need(image, 0, 0), image + WORKING_BYTES);
         assert_eq!(need(image, 200 * MIB, 100 * MIB), image + 100 * MIB);

@@ -227,6 +227,7 @@ mod tests {
             root_offset: 1 << 20,
             root_size: 700 << 20,
             zram_bytes: 300 << 20,
+            entries: 1,
             root_uuid: "u".into(),
             store: RamStore::Brd {
                 device: "/dev/ram1".into(),

@@ -15,7 +15,7 @@ use crate::payload::Payload;
 use crate::root;
 use crate::segment;
 use crate::stop::{Result, Stop};
-use crate::store::Store;
+use crate::store::{Blocks, Store};
 use crate::target::Disk;
 
 /// Says that the deployment is done; the hooks look for it.
@@ -30,21 +30,34 @@ const WAIT: Duration = Duration::from_secs(60);
 pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let config: Config = config::read(config::DEPLOY_FILE)?;
     config.check()?;
-    let store = Store::resolve(&config, cmdline)?;
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
     }
-    store.check_ram(&config)?;
+    Store::resolve(&config, cmdline)?.check_ram(&config)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
     let wait = cmdline.seconds("rd.ramforge.wait")?;
     let medium = medium::find(&config, wait, &mut loader, console)?;
+    // Drivers have taken their part of RAM meanwhile.
+    let store = Store::resolve(&config, cmdline)?;
     store.check_ram(&config)?;
-    let target = store.open(&config, &mut loader, console)?;
-    copy(&medium, &target, &store.device(), console)?;
-    release(medium, console);
-    drop(target);
-    settle(&store, &config, cmdline, console)
+    match &store {
+        Store::Blocks(blocks) => {
+            let target = blocks.open(&config, &mut loader, console)?;
+            copy(&medium, &target, &blocks.device(), console)?;
+            release(medium, console);
+            drop(target);
+            settle(blocks, &config, cmdline, console)?;
+        }
+        Store::Tmpfs(tmpfs) => {
+            let map = &medium.map;
+            let payload = Payload::open(medium.root(), map.payload().1)?;
+            tmpfs.deploy(&config, map, &payload, &medium.device.name, console)?;
+            drop(payload);
+            release(medium, console);
+        }
+    }
+    write_run("ramforge/deployed", "")
 }
 
 /// Copies all chunks, with progress on the consoles.
@@ -82,8 +95,8 @@ fn release(medium: Medium, console: &Console) {
     }
 }
 
-/// Makes the kernel and udev see the root, grows and mounts it, marks the deployment as done.
-fn settle(store: &Store, config: &Config, cmdline: &Cmdline, console: &Console) -> Result<()> {
+/// Makes the kernel and udev see the root, grows and mounts it.
+fn settle(store: &Blocks, config: &Config, cmdline: &Cmdline, console: &Console) -> Result<()> {
     // The rules must outlive switch_root: the system's own udev knows no RAM disks.
     write_run("udev/rules.d/59-ramforge.rules", segment::UDEV_RULES)?;
     let root = store.settle(config, cmdline, console)?;
@@ -95,7 +108,7 @@ fn settle(store: &Store, config: &Config, cmdline: &Cmdline, console: &Console) 
         .for_each(Device::announce);
     root::mount_device(&root, cmdline)?;
     console.log(&format!("root is /dev/{}", root.name));
-    write_run("ramforge/deployed", "")
+    Ok(())
 }
 
 fn write_run(name: &str, text: &str) -> Result<()> {

@@ -181,6 +181,7 @@ mod tests {
             root_offset: 0,
             root_size: 512,
             zram_bytes: 512,
+            entries: 1,
             root_uuid: "u".into(),
             store: config::RamStore::Brd {
                 device: "/dev/ram1".into(),

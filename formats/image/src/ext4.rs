@@ -10,6 +10,9 @@
 //! (`EXT4_IOC_RESIZE_FS`) and converts it to `meta_bg`, which kernels before 6.9, and stable ones before
 //! March 2024, got wrong beyond 16 GiB. Names that are not UTF-8, sockets, sub-second times, holes.
 
+mod format;
+pub mod reader;
+
 use std::collections::HashMap;
 use std::io::{self, Read};
 

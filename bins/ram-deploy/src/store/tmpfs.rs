@@ -1,0 +1,199 @@
+//! The RAM store `tmpfs`: the files of the root unpacked into a tmpfs. One copy of a file serves as store and as page
+//! cache, and what is removed is free.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::mount::MountFlags;
+use store::chunk_map::ChunkMap;
+
+use crate::config::Config;
+use crate::console::{Console, progress_line};
+use crate::deploy::{self, Source, Target};
+use crate::init::mount;
+use crate::ram;
+use crate::root::SYSROOT;
+use crate::stop::{Result, Stop};
+
+use super::chunks::Chunks;
+use super::unpack::Unpack;
+
+/// One more inode for so many bytes of size, as ext4 has it.
+const INODE_RATIO: u64 = 16_384;
+/// Fewer bytes are no root.
+const LEAST: u64 = 1 << 20;
+const FSTAB: &str = "etc/fstab";
+
+/// What the tmpfs shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Its size in KiB, unless the machine has less to give.
+    pub size_kib: u64,
+}
+
+/// What of the image a tmpfs needs; nothing is written to it as blocks.
+struct Part<'a>(&'a Config);
+
+impl Target for Part<'_> {
+    fn wants(&self, offset: u64, length: u64) -> bool {
+        let root = self.0.root();
+        offset < root.end && offset + length > root.start
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tmpfs {
+    /// Unpacks the root of the image into a new tmpfs at [`SYSROOT`], with progress on the consoles.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn deploy(
+        &self,
+        config: &Config,
+        map: &ChunkMap,
+        source: &dyn Source,
+        from: &str,
+        console: &Console,
+    ) -> Result<()> {
+        let chunks = Chunks::new(map, source, config.root());
+        let root = Path::new(SYSROOT);
+        let unpack = Unpack::new(&chunks, root).map_err(failed)?;
+        let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
+        let options = self.options(unpack.inodes(), limit, nodes());
+        let mounted = mount("tmpfs", "tmpfs", root, MountFlags::empty(), &options);
+        mounted.map_err(|e| {
+            Stop::new(
+                format!("a tmpfs cannot be mounted at {SYSROOT} with {options}: {e}"),
+                "set rd.ramforge.store=brd in the boot menu",
+            )
+        })?;
+        let total = deploy::total(map, &Part(config));
+        console.say(&format!(
+            "unpacking {} MiB from {from} into a tmpfs",
+            total >> 20
+        ));
+        let begin = Instant::now();
+        let tell = |done| console.progress(|| progress_line(done, total, begin.elapsed()));
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = deploy::workers(map.chunk_size, cpus);
+        let refused = unpack.run(workers, &tell).map_err(failed)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        console.say(&format!("all files verified and written in {seconds:.1} s"));
+        if refused > 0 {
+            console.say(&format!(
+                "warning: {refused} attributes named user.* are left out: this kernel's tmpfs does not take them"
+            ));
+        }
+        adapt_fstab(root).map_err(failed)
+    }
+
+    /// The options of the mount: never larger than what leaves the system its reserve.
+    fn options(&self, inodes: u32, limit: Option<u64>, nodes: usize) -> String {
+        let asked = self.size_kib.saturating_mul(1024);
+        let size = limit.map_or(asked, |limit| limit.min(asked)).max(LEAST);
+        let inodes = u64::from(inodes) + size / INODE_RATIO;
+        let policy = match nodes {
+            0 | 1 => "",
+            _ => ",mpol=interleave",
+        };
+        format!("mode=755,size={size},nr_inodes={inodes}{policy}")
+    }
+}
+
+fn failed(error: io::Error) -> Stop {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Stop>())
+    {
+        Some(stop) => stop.clone(),
+        None => Stop::new(
+            format!("unpacking into the tmpfs failed: {error}"),
+            "this is most often too little RAM: add RAM, build a smaller image, or set rd.ramforge.store=zram in the \
+             boot menu",
+        ),
+    }
+}
+
+/// Nodes of memory of this machine.
+fn nodes() -> usize {
+    let text = fs::read_to_string("/sys/devices/system/node/online").unwrap_or_default();
+    count(text.trim())
+}
+
+/// How many numbers a list such as `0-1,4` has.
+fn count(list: &str) -> usize {
+    let ranges = list.split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        Some(last.checked_sub(first)? + 1)
+    });
+    ranges.sum()
+}
+
+/// The root's line in fstab names a disk: `mount -o remount /` would look for it in vain.
+fn adapt_fstab(root: &Path) -> io::Result<()> {
+    let path = root.join(FSTAB);
+    let text = match fs::read_to_string(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text?,
+    };
+    fs::write(path, with_root(&text))
+}
+
+/// `fstab` with a tmpfs at `/`.
+fn with_root(fstab: &str) -> String {
+    let mut out = String::new();
+    for line in fstab.lines() {
+        let is_root = !line.trim_start().starts_with('#')
+            && line.split_ascii_whitespace().nth(1) == Some("/");
+        out += match is_root {
+            true => "tmpfs / tmpfs defaults 0 0",
+            false => line,
+        };
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_bounds_the_size() {
+        let tmpfs = Tmpfs { size_kib: 2048 };
+        assert_eq!(
+            tmpfs.options(10, None, 1),
+            "mode=755,size=2097152,nr_inodes=138"
+        );
+        assert_eq!(
+            tmpfs.options(10, Some(1 << 20), 2),
+            "mode=755,size=1048576,nr_inodes=74,mpol=interleave"
+        );
+    }
+
+    #[test]
+    fn nodes_are_counted() {
+        for (list, expected) in [("0", 1), ("0-1", 2), ("0-1,4", 3), ("", 0), ("x", 0)] {
+            assert_eq!(count(list), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn only_the_roots_line_is_changed() {
+        let text = "# / is here\nUUID=1 / ext4 defaults 0 1\nUUID=2 /boot/efi vfat noauto 0 0";
+        assert_eq!(
+            with_root(text),
+            "# / is here\ntmpfs / tmpfs defaults 0 0\nUUID=2 /boot/efi vfat noauto 0 0\n"
+        );
+    }
+}
