@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use fastrand::Rng;
@@ -18,10 +18,13 @@ const TREE_MIB: u64 = 1024;
 const LIMIT_MIB: u64 = 256;
 /// Where the files lie in the overlay.
 const PLACE: &str = "root/srv/data";
-/// MiB of one file: enough files that they are read on all cores, the last one half as large.
+/// MiB of one file: enough files that they are read on all cores.
 const FILE_MIB: u64 = 256;
-/// Bytes of a piece of a file. Each is of its own, so that no chunk is like another, and half of it is noise.
-const PIECE: usize = 1 << 16;
+/// A file consists of pieces of so many bytes, each of which begins with noise of its own: no chunk is like another, and
+/// the disk of the test needs little room.
+const PIECE: u64 = 1 << 16;
+/// Bytes of noise in a piece.
+const NOISE: usize = 1 << 13;
 
 #[test]
 fn a_large_tree_takes_no_more_memory_than_a_small_one() {
@@ -69,19 +72,14 @@ fn a_large_tree_takes_no_more_memory_than_a_small_one() {
 fn fill(dir: &Path, mib: u64) {
     fs::create_dir_all(dir).unwrap();
     let mut rng = Rng::with_seed(8);
-    let mut left = (mib << 20) as usize;
-    let mut piece = vec![0; PIECE];
-    for n in 0.. {
-        let length = left.min((FILE_MIB << 20) as usize);
-        if length == 0 {
-            return;
+    let mut noise = [0; NOISE];
+    for n in 0..mib.div_ceil(FILE_MIB) {
+        let length = (mib - n * FILE_MIB).min(FILE_MIB) << 20;
+        let file = File::create(dir.join(n.to_string())).unwrap();
+        file.set_len(length).unwrap();
+        for piece in 0..length / PIECE {
+            rng.fill(&mut noise);
+            file.write_all_at(&noise, piece * PIECE).unwrap();
         }
-        let mut file = BufWriter::new(File::create(dir.join(n.to_string())).unwrap());
-        for _ in 0..length / PIECE {
-            rng.fill(&mut piece[..PIECE / 2]);
-            file.write_all(&piece).unwrap();
-        }
-        file.flush().unwrap();
-        left -= length;
     }
 }
