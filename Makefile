@@ -39,11 +39,12 @@ fuzz:
 	RAMFORGE_FUZZ_SECONDS=$(SECONDS) RAMFORGE_FUZZ_SEED=$$(date +%s) \
 		$(CARGO) test --release -p description --test mutations no_damage -- --nocapture
 
-# The fault tests for longer: other points every day.
+# The fault tests for longer, with other points every day, and a tree of 8 GiB.
 POINTS ?= 1000
 soak: test-setup build
 	RAMFORGE_BUILT=1 RAMFORGE_FAULT_SEED=$${RAMFORGE_FAULT_SEED:-$$(date +%Y%m%d)} RAMFORGE_FAULT_POINTS=$(POINTS) \
-		$(CARGO) test -p pipeline-tests --test kill --test disk_full --test damage -- --nocapture --test-threads 1
+		RAMFORGE_TREE_MIB=$${RAMFORGE_TREE_MIB:-8192} \
+		$(CARGO) test -p pipeline-tests --test kill --test disk_full --test damage --test memory -- --nocapture --test-threads 1
 
 # The JSON Schemas of the manifest, from its types.
 schema:

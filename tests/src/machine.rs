@@ -10,8 +10,8 @@ use crate::shared;
 
 /// Time until a login prompt in software emulation on a busy machine.
 const BOOT: Duration = Duration::from_secs(900);
-/// Time for a command inside, such as reading every file.
-const COMMAND: Duration = Duration::from_secs(600);
+/// Time for a command inside, such as reading every file, or building an image.
+const COMMAND: Duration = Duration::from_secs(1800);
 /// Machines at a time.
 const SLOTS: usize = 2;
 
