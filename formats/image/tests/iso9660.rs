@@ -233,6 +233,36 @@ fn the_reader_finds_every_file_where_it_lies() {
     }
 }
 
+/// The same files, one directory at a time and without the rest of the image.
+#[test]
+fn a_directory_is_listed_alone() {
+    let (_dir, path, ..) = written();
+    let bytes = fs::read(&path).unwrap();
+    let all = iso9660::extents(&bytes[..700_000]).unwrap();
+    let read = |offset: u64, buffer: &mut [u8]| {
+        let found = bytes.get(offset as usize..offset as usize + buffer.len());
+        buffer.copy_from_slice(found.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    };
+    for directory in ["", "boot/grub", "payload", "two/three/four/five/six/seven"] {
+        let mut found = iso9660::list(&read, directory).unwrap().unwrap();
+        found.sort_by(|a, b| (a.offset, &a.path).cmp(&(b.offset, &b.path)));
+        let parent = |path: &str| path.rsplit_once('/').map_or("", |(d, _)| d).to_owned();
+        let here = all.iter().filter(|e| parent(&e.path) == directory);
+        let here: Vec<_> = here.cloned().collect();
+        assert!(found == here && !here.is_empty(), "{directory}: {found:?}");
+    }
+    assert_eq!(iso9660::list(&read, "boot/nothing").unwrap(), None);
+    assert_eq!(iso9660::list(&read, "empty").unwrap(), None, "a file");
+    let short = |_: u64, _: &mut [u8]| Err(std::io::ErrorKind::UnexpectedEof.into());
+    assert!(iso9660::list(&short, "boot").is_err());
+    let zeros = |_: u64, buffer: &mut [u8]| {
+        buffer.fill(0);
+        Ok(())
+    };
+    assert!(iso9660::list(&zeros, "boot").is_err());
+}
+
 #[test]
 fn the_bytes_are_pinned() {
     let (_dir, path, ..) = written();

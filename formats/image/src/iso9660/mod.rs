@@ -46,7 +46,7 @@ use out::{FileSink, Out};
 use tree::Tree;
 
 pub use out::Sink;
-pub use reader::{Extent, extents};
+pub use reader::{Extent, extents, list};
 
 /// Bytes in a logical sector.
 pub const SECTOR: u64 = 2048;

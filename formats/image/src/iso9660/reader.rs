@@ -1,5 +1,6 @@
 //! Where the files of a finished image lie, from its directory records (ECMA-119 9.1) and the Rock Ridge name
-//! (NM) in each.
+//! (NM) in each. [`extents`] finds all of them in the first bytes of an image, [`list`] those of one directory, wherever
+//! it lies.
 //!
 //! *Not read:* anything but names and places; names that continue in another record; images whose directories do
 //! not lie before their files, which this writer does not make.
@@ -61,6 +62,53 @@ pub fn extents(head: &[u8]) -> Result<Vec<Extent>> {
     }
     files.sort_by(|a, b| (a.offset, &a.path).cmp(&(b.offset, &b.path)));
     Ok(files)
+}
+
+/// Longest directory that is read, in bytes: what claims to be longer is damaged.
+const MAX_DIRECTORY: u64 = 1 << 20;
+
+/// The files of one directory of an image of any size, read with `read`, which fills its buffer from an offset of the
+/// image. `None` where there is no such directory. No more than the directories on the way is read.
+///
+/// # Errors
+/// Those of `read`; [`Error::Damaged`] for what is no image.
+pub fn list(
+    read: &dyn Fn(u64, &mut [u8]) -> std::io::Result<()>,
+    directory: &str,
+) -> Result<Option<Vec<Extent>>> {
+    let damaged = |fact: &str| Error::damaged("ISO image", fact);
+    let mut descriptor = [0; SECTOR as usize];
+    read(16 * SECTOR, &mut descriptor).map_err(Error::io("volume descriptor"))?;
+    let root = descriptor.get(ROOT_RECORD - 16 * SECTOR as usize..);
+    let root = root.filter(|_| descriptor[1..].starts_with(b"CD001"));
+    let mut at = root
+        .and_then(record)
+        .ok_or_else(|| damaged("there is no volume descriptor"))?;
+    let open = |record: &Record| -> Result<Vec<Record>> {
+        if record.len > MAX_DIRECTORY {
+            return Err(damaged("a directory is longer than any can be"));
+        }
+        let mut extent = vec![0; record.len as usize];
+        read(record.offset, &mut extent).map_err(Error::io("directory"))?;
+        Ok(records(&extent))
+    };
+    for name in directory.split('/').filter(|name| !name.is_empty()) {
+        let found = open(&at)?
+            .into_iter()
+            .find(|r| r.is_directory && r.name == name);
+        match found {
+            Some(record) => at = record,
+            None => return Ok(None),
+        }
+    }
+    let files = open(&at)?.into_iter().filter(|r| !r.is_directory);
+    let path = |name: &str| format!("{}/{name}", directory.trim_matches('/'));
+    let extent = |r: Record| Extent {
+        path: path(&r.name).trim_start_matches('/').to_owned(),
+        offset: r.offset,
+        len: r.len,
+    };
+    Ok(Some(files.map(extent).collect()))
 }
 
 struct Record {
