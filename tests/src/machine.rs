@@ -1,7 +1,7 @@
 //! Machines of the tests: at most two at a time, their serial lines kept as files.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ram_check::qemu::{Answer, Guest, Machine, Outcome};
@@ -32,7 +32,15 @@ pub fn slot() -> Slot {
     }
 }
 
-/// A machine that was started, with its log.
+/// A machine that was started and is watched.
+#[derive(Debug)]
+pub struct Running {
+    guest: Guest,
+    name: String,
+    slot: Slot,
+}
+
+/// A machine whose boot came to an end, with its log.
 #[derive(Debug)]
 pub struct Booted {
     guest: Guest,
@@ -44,21 +52,92 @@ pub struct Booted {
 
 /// Boots until the outcome is known. `name` is that of the log.
 pub fn boot(name: &str, machine: &Machine) -> Booted {
+    start(name, machine).up()
+}
+
+/// Switches a machine on. `name` is that of the log.
+pub fn start(name: &str, machine: &Machine) -> Running {
     let slot = slot();
-    let logs = shared().join("logs");
-    std::fs::create_dir_all(&logs).unwrap();
-    let mut guest = Guest::start(machine).unwrap_or_else(|e| panic!("{e}"));
-    let outcome = guest
-        .wait_up(BOOT, |_| ())
-        .unwrap_or_else(|e| panic!("{e}"));
-    for mark in guest.marks() {
-        println!("{name}: {} at {:.1} s", mark.name, mark.at.as_secs_f64());
-    }
-    Booted {
+    let guest = Guest::start(machine).unwrap_or_else(|e| panic!("{e}"));
+    Running {
         guest,
-        outcome,
-        log: logs.join(format!("{name}.log")),
-        _slot: slot,
+        name: name.to_owned(),
+        slot,
+    }
+}
+
+impl Running {
+    /// Waits until the outcome is known.
+    pub fn up(mut self) -> Booted {
+        let outcome = self.guest.wait_up(BOOT, |_| ());
+        self.booted(outcome.unwrap_or_else(|e| panic!("{e}")))
+    }
+
+    /// Waits for the login prompt, whatever was said before.
+    ///
+    /// # Panics
+    /// Where it does not come.
+    pub fn up_after_all(mut self) -> Booted {
+        self.wait_for(r"(?m)^\S+ login: ?$");
+        self.booted(Outcome::Login)
+    }
+
+    fn booted(self, outcome: Outcome) -> Booted {
+        let name = self.name;
+        for mark in self.guest.marks() {
+            println!("{name}: {} at {:.1} s", mark.name, mark.at.as_secs_f64());
+        }
+        let logs = shared().join("logs");
+        std::fs::create_dir_all(&logs).unwrap();
+        Booted {
+            guest: self.guest,
+            outcome,
+            log: logs.join(format!("{name}.log")),
+            _slot: self.slot,
+        }
+    }
+
+    /// Waits until the log has `pattern`; gives the log up to there.
+    ///
+    /// # Panics
+    /// Where it does not come.
+    pub fn wait_for(&mut self, pattern: &str) -> String {
+        let found = self.guest.expect(pattern, 0, BOOT);
+        found.unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    /// Types a line.
+    ///
+    /// # Panics
+    /// Where the machine is gone.
+    pub fn type_line(&mut self, line: &str) {
+        self.guest.type_line(line).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Takes the medium away.
+    ///
+    /// # Panics
+    /// Where the machine holds on to it.
+    pub fn remove_medium(&mut self) {
+        self.guest.remove_medium().unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Plugs in a stick.
+    ///
+    /// # Panics
+    /// Where it cannot be plugged in.
+    pub fn plug(&mut self, name: &str, medium: &Path) {
+        self.guest
+            .plug(name, medium)
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Waits until the machine is off.
+    ///
+    /// # Panics
+    /// Where it does not go down by itself.
+    pub fn off(mut self) {
+        self.guest.wait_exit(BOOT).unwrap_or_else(|e| panic!("{e}"));
     }
 }
 
@@ -102,6 +181,14 @@ impl Booted {
     /// Where the machine holds on to it.
     pub fn remove_medium(&mut self) {
         self.guest.remove_medium().unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    /// Whether the CD drive's tray is open.
+    ///
+    /// # Panics
+    /// Where the monitor does not tell.
+    pub fn tray_is_open(&mut self) -> bool {
+        self.guest.tray_is_open().unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Switches the system off from inside; gives the whole log.

@@ -262,6 +262,37 @@ impl Guest {
         Ok(())
     }
 
+    /// Plugs in a USB stick, read-only, under a name of its own. The machine must have been made with
+    /// [`Machine::usb`] or [`Bus::Usb`].
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn plug(&mut self, name: &str, medium: &Path) -> Result<()> {
+        let path = medium.canonicalize().at(medium)?;
+        let file = json!({"driver": "file", "filename": path.to_string_lossy()});
+        let node = format!("node-{name}");
+        let mut monitor = self.monitor()?;
+        monitor.order(
+            "blockdev-add",
+            json!({"driver": "raw", "node-name": node, "read-only": true, "file": file}),
+        )?;
+        monitor.order(
+            "device_add",
+            json!({"driver": "usb-storage", "bus": "xhci.0", "id": name, "drive": node}),
+        )?;
+        Ok(())
+    }
+
+    /// Whether the CD drive's tray is open.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn tray_is_open(&mut self) -> Result<bool> {
+        let drives = self.monitor()?.order("query-block", json!({}))?;
+        let mut drives = drives.as_array().into_iter().flatten();
+        Ok(drives.any(|d| d["qdev"] == MEDIUM_ID && d["tray_open"] == true))
+    }
+
     /// Writes what the screen shows, as a PPM picture.
     ///
     /// # Errors

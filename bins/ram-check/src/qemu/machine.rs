@@ -1,7 +1,7 @@
 //! A machine in words, and as arguments of `qemu-system-x86_64`.
 //!
 //! Always software emulation (`tcg`), which runs everywhere the same; RAMFORGE_ACCEL names another
-//! accelerator. *Not here:* networks, Secure Boot keys.
+//! accelerator. *Not here:* networks, Secure Boot keys; media that come later are the guest's, see [`super::Guest`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub const SETPRIV: &str = "setpriv";
 pub const SETPRIV_PACKAGE: &str = "util-linux";
 /// The name of the medium in QEMU's monitor.
 pub(super) const MEDIUM_ID: &str = "medium";
+/// The USB 3 controller.
+const USB: &str = "qemu-xhci,id=xhci";
 /// UEFI code and the variable store that fits it, in order of preference.
 const OVMF: &[(&str, &str)] = &[
     (
@@ -102,6 +104,8 @@ pub struct Machine {
     pub medium: PathBuf,
     /// How it is attached.
     pub bus: Bus,
+    /// Whether there is a USB controller for sticks that come later, see [`Guest::plug`](super::Guest::plug).
+    pub usb: bool,
     /// Whether writes of the guest reach the file. Otherwise they are forgotten at the end.
     pub writable: bool,
     /// Files that are virtio disks beside the medium; the guest cannot write to them.
@@ -122,6 +126,7 @@ impl Machine {
             firmware,
             medium: medium.to_owned(),
             bus,
+            usb: false,
             writable: false,
             disks: Vec::new(),
             clock: None,
@@ -168,12 +173,13 @@ impl Machine {
         let mut line = vec!["-drive".into(), option(drive, &medium, "")];
         let (controller, device) = match self.bus {
             Bus::Cd => (None, "ide-cd"),
-            Bus::Usb => (Some("qemu-xhci,id=xhci"), "usb-storage,bus=xhci.0"),
+            Bus::Usb => (Some(USB), "usb-storage,bus=xhci.0"),
             Bus::Disk => (None, "virtio-blk-pci"),
             Bus::Nvme => (None, "nvme,serial=ramforge"),
             Bus::Ahci => (Some("ahci,id=ahci"), "ide-hd,bus=ahci.0"),
         };
-        if let Some(controller) = controller {
+        let late = Some(USB).filter(|_| self.usb && self.bus != Bus::Usb);
+        for controller in controller.into_iter().chain(late) {
             line.extend(["-device".into(), controller.into()]);
         }
         let device = format!("{device},id={MEDIUM_ID},drive=drive,bootindex=1");

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A guest is killed when it is dropped, when its cancel function says so, and when this process dies.
-//! *Not here:* networks, keyboards, several media at once.
+//! Sticks can be plugged in while it runs. *Not here:* networks, keyboards.
 
 mod error;
 mod guest;
