@@ -8,7 +8,7 @@
 #   --lock FILE   installs exactly the packages of an earlier run
 #   --offline     opens no connection: what is needed must be in the store
 # A program of the same name that stands earlier in $PATH takes a stage's place.
-# ROOTFS_ASSEMBLE, RAW_IMAGE, INITRD_INJECT and RAM_CHECK hold options of those stages:
+# ROOTFS_ASSEMBLE, RAW_IMAGE, INITRD_INJECT, ISO_PACK and RAM_CHECK hold options of those stages:
 #   INITRD_INJECT="--base native"   boots without dracut: ram-deploy alone is the initramfs
 #   RAM_CHECK=--boot                proves the medium in QEMU
 set -euo pipefail
@@ -55,7 +55,7 @@ stages() {
     # Signals are for the programs; this shell stays to hear how they ended.
     trap : INT TERM HUP
     desc-parse "$@" | rootfs-assemble ${ROOTFS_ASSEMBLE-} "${packages[@]}" | raw-image ${RAW_IMAGE-} |
-        initrd-inject ${INITRD_INJECT-} | iso-pack | ram-check ${RAM_CHECK-} >"$manifest"
+        initrd-inject ${INITRD_INJECT-} | iso-pack ${ISO_PACK-} | ram-check ${RAM_CHECK-} >"$manifest"
     local ended=("${PIPESTATUS[@]}") names=(desc-parse rootfs-assemble raw-image initrd-inject iso-pack ram-check) n stopped=0
     for n in "${!ended[@]}"; do
         [ "${ended[n]}" = 0 ] && continue

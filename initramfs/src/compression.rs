@@ -65,11 +65,18 @@ fn from_config(text: &str) -> Method {
 /// Exit code 1.
 pub(crate) fn pack(method: Method, archive: &[u8]) -> Result<Vec<u8>> {
     let packed = match method {
-        Method::Zstd => zstd::bulk::compress(archive, ZSTD_LEVEL),
+        Method::Zstd => zstandard(archive),
         Method::Gzip => gzip(archive),
         Method::Plain => Ok(archive.to_vec()),
     };
     packed.map_err(|e| Error::failed(format!("compressing the segment: {e}")))
+}
+
+/// With a checksum: the kernel notices damage, and ram-deploy that it did.
+fn zstandard(archive: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(archive)
 }
 
 fn gzip(archive: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -107,6 +114,8 @@ mod tests {
         assert!(plain == archive && packed.len() < 1000);
         let packed = pack(Method::Zstd, &archive).unwrap();
         assert!(zstd::bulk::decompress(&packed, 100_000).unwrap() == archive);
+        // The first byte after the magic number has the flag for a checksum (RFC 8878, 3.1.1.1.1).
+        assert_eq!(packed[4] & 4, 4);
         assert!(pack(Method::Plain, &archive).unwrap() == archive);
     }
 }

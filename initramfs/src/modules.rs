@@ -14,11 +14,10 @@ use crate::base::{Base, in_pages};
 use crate::{Kernel, content};
 
 /// Without these nothing is deployed; they may be built in.
-const REQUIRED: &[&str] = &["brd", "isofs", "ext4"];
+const REQUIRED: &[&str] = &["brd", "ext4"];
 
 /// What is loaded at once: drivers of no device of their own, or of devices that have no ids.
 const ALWAYS: &[&str] = &[
-    "isofs",
     "sr_mod",
     "sd_mod",
     "usb_storage",
@@ -83,8 +82,22 @@ const CONTROLLERS: &[&str] = &[
     "xen_blkfront",
 ];
 
-/// What is loaded by name, with parameters: the RAM stores, and what compresses for them.
-const ASKED: &[&str] = &["brd", "zstd", "lzo_rle", "lz4", "zram"];
+/// What is loaded by name: the RAM stores and what compresses for them, and file systems that may hold an ISO file, with
+/// their character sets.
+const ASKED: &[&str] = &[
+    "brd",
+    "zstd",
+    "lzo_rle",
+    "lz4",
+    "zram",
+    "vfat",
+    "exfat",
+    "isofs",
+    "nls_cp437",
+    "nls_ascii",
+    "nls_iso8859_1",
+    "nls_utf8",
+];
 
 /// The modules found, and the files of those that the base does not have.
 #[derive(Debug)]

@@ -28,6 +28,8 @@ pub enum Entry {
         kernel: String,
         /// The kernel command line.
         cmdline: String,
+        /// A variable of GRUB whose words follow, where it is set.
+        variable: Option<&'static str>,
         /// Paths of the initrd's files, loaded one behind the other.
         initrd: Vec<String>,
     },
@@ -71,13 +73,15 @@ impl Entry {
                 title,
                 kernel,
                 cmdline,
+                variable,
                 initrd,
             } => write!(
                 text,
-                "menuentry {} {{\n    linux {} {}\n    initrd {}\n}}\n",
+                "menuentry {} {{\n    linux {} {}{}\n    initrd {}\n}}\n",
                 quote(title),
                 quote(kernel),
                 quote_words(cmdline),
+                variable.map(|name| format!(" ${name}")).unwrap_or_default(),
                 initrd
                     .iter()
                     .map(|path| quote(path))
@@ -131,6 +135,7 @@ mod tests {
                     title: "It's here; $HOME".into(),
                     kernel: "/boot/linux".into(),
                     cmdline: "root=/dev/ram1p3  console=ttyS0 a=\"b c;d\"".into(),
+                    variable: Some("more"),
                     initrd: vec!["/boot/initrd".into(), "/boot/more".into()],
                 },
                 Entry::NextDevice {
@@ -142,7 +147,7 @@ mod tests {
             if serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1; then\n    \
             terminal_input serial console\n    terminal_output serial console\nfi\n\
             menuentry 'It'\\''s here; $HOME' {\n    \
-            linux /boot/linux root=/dev/ram1p3 console=ttyS0 'a=\"b c;d\"'\n    \
+            linux /boot/linux root=/dev/ram1p3 console=ttyS0 'a=\"b c;d\"' $more\n    \
             initrd /boot/initrd /boot/more\n}\nmenuentry Other {\n    exit\n}\n";
         assert_eq!(menu.render(), expected);
     }

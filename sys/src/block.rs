@@ -16,6 +16,8 @@ const BLKFLSBUF: Opcode = opcode::none(0x12, 97);
 const BLKPG: Opcode = opcode::none(0x12, 105);
 /// `BLKGETSIZE64`: length in bytes. Its number carries the size of a `size_t`.
 const BLKGETSIZE64: Opcode = opcode::read::<usize>(0x12, 114);
+/// `CDROMEJECT` (`linux/cdrom.h`), which SCSI disks know too.
+const CDROMEJECT: Opcode = opcode::none(0x53, 0x09);
 /// `EXT4_IOC_RESIZE_FS`: grow to a number of blocks.
 const EXT4_RESIZE: Opcode = opcode::write::<u64>(b'f', 16);
 /// `BLKPG_RESIZE_PARTITION`.
@@ -56,6 +58,15 @@ pub fn size(device: impl AsFd) -> Result<u64> {
 pub fn flush_buffers(device: impl AsFd) -> Result<()> {
     // SAFETY: the request has no argument.
     unsafe { ioctl(device, NoArg::<BLKFLSBUF>::new()) }
+}
+
+/// Opens a drive's tray, or stops a SCSI or USB disk.
+///
+/// # Errors
+/// What the system says: ENOTTY where the device knows nothing of it, EBUSY or EIO where its door is locked.
+pub fn eject(device: impl AsFd) -> Result<()> {
+    // SAFETY: the request has no argument.
+    unsafe { ioctl(device, NoArg::<CDROMEJECT>::new()) }
 }
 
 /// Has the kernel read a device's partition table again.
@@ -112,6 +123,7 @@ mod tests {
         let file = std::fs::File::open("/proc/self/exe").unwrap();
         assert_eq!(size(&file), Err(Errno::NOTTY));
         assert_eq!(reread_partitions(&file), Err(Errno::NOTTY));
+        assert_eq!(eject(&file), Err(Errno::NOTTY));
         assert_eq!(resize_partition(&file, 1, 0, u64::MAX), Err(Errno::INVAL));
     }
 
@@ -120,6 +132,7 @@ mod tests {
         assert_eq!(BLKRRPART, 0x125f);
         assert_eq!(BLKFLSBUF, 0x1261);
         assert_eq!(BLKPG, 0x1269);
+        assert_eq!(CDROMEJECT, 0x5309);
         assert_eq!(BLKGETSIZE64, 0x8008_1272);
         assert_eq!(EXT4_RESIZE, 0x4008_6610);
         assert_eq!(size_of::<Partition>(), 152);

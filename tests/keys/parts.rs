@@ -98,6 +98,10 @@ pub const ROWS: &[Row] = &[
     row(&["raw-image plan.disk.resize", "raw-image identity.ram-deploy", "initrd-inject plan.oem.resize", "ram-check plan.oem.resize"],
         Text("<oemconfig>", "<oemconfig><oem-resize>false</oem-resize>"), &[DISK, SEGMENT, MEDIUM, SIZES],
         "growing of the root (oem-resize) was yes, is no"),
+    row(&["initrd-inject plan.oem.unattended"], Text("<oem-unattended>true", "<oem-unattended>false"), &[SEGMENT, (ISO, &[]), PERHAPS],
+        "oem-unattended was yes, is no"),
+    row(&["initrd-inject plan.oem.skip_verify"], Text("<oem-skip-verify>true", "<oem-skip-verify>false"), &[SEGMENT, (ISO, &[]), PERHAPS],
+        "oem-skip-verify was yes, is no"),
     row(&["raw-image plan.disk.root_label"], Text("initrd_system", "rootfs_label=\"KEYS\" initrd_system"), &[DISK, SEGMENT, MEDIUM, PERHAPS],
         "the root's label was \"ROOT\", is \"KEYS\""),
     // The file system lies elsewhere and is the same.
@@ -184,6 +188,14 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
     (
         "rootfs-assemble identity.metadata",
         "the repositories of the example belong to somebody else; bins/rootfs-assemble/tests/sources.rs",
+    ),
+    (
+        "initrd-inject options.public_key",
+        "a key is a file of the host; inputs.rs and media.rs",
+    ),
+    (
+        "iso-pack options.sign",
+        "a key is a file of the host; inputs.rs and media.rs",
     ),
     ("ram-check options.boot", "a boot takes minutes; boot.rs"),
     (

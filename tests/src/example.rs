@@ -106,6 +106,32 @@ fn changed(
     built(&description, id, environment)
 }
 
+/// debian-vm without dracut that asks before it writes and reads back what it wrote (oem-unattended and oem-skip-verify
+/// are false), signed with `private` and only to be booted so.
+///
+/// # Panics
+/// As [`example`].
+pub fn strict(private: &Path, public: &Path) -> Example {
+    let description = shared().join("strict-description");
+    let _ = std::fs::remove_dir_all(&description);
+    crate::run(
+        "cp",
+        &[&"-a", &root().join("examples/debian-vm"), &description],
+    );
+    let config = description.join("config.xml");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    for name in ["oem-unattended", "oem-skip-verify"] {
+        let (yes, no) = (format!("<{name}>true<"), format!("<{name}>false<"));
+        assert!(text.contains(&yes));
+        text = text.replace(&yes, &no);
+    }
+    std::fs::write(&config, text).unwrap();
+    let inject = format!("--base native --public-key {}", public.display());
+    let sign = format!("--sign {}", private.display());
+    let options = [("INITRD_INJECT", &*inject), ("ISO_PACK", &*sign)];
+    built(&description, "strict", &options)
+}
+
 /// Builds `examples/NAME` with variables of the environment into the directory `id`.
 fn variant(name: &str, id: &str, environment: &[(&str, &str)]) -> Example {
     built(&root().join("examples").join(name), id, environment)

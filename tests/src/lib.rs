@@ -19,14 +19,16 @@ mod disturbed;
 mod example;
 mod host;
 mod machine;
+mod media;
 mod points;
 mod record;
 mod small;
 
 pub use disturbed::{Disturbed, Process, succeed};
-pub use example::{Example, example, native, with_store, without_dracut};
+pub use example::{Example, example, native, strict, with_store, without_dracut};
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
-pub use machine::{Booted, boot, slot};
+pub use machine::{Booted, Running, boot, slot, start};
+pub use media::{Area, areas, flip, iso_disk, sparse_copy, with_words};
 pub use points::Points;
 pub use record::{events, journal_of};
 pub use small::{Phase, Small, files, small};

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use initramfs::{Base, Kernel};
-use manifest::{Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
+use manifest::{Digest, Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
 use ram_deploy::config::{Config, FORMAT, RamStore};
 use ram_deploy::{program, segment};
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ use store::tree::Tree;
 
 /// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
 /// segment of its own. 3: what a zram needs.
-/// 4: what a tmpfs needs.
-const VERSION: u32 = 4;
+/// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
+const VERSION: u32 = 5;
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
 
@@ -62,6 +62,8 @@ struct PlanInput {
 #[derive(Debug, Serialize, Deserialize)]
 struct OemInput {
     resize: bool,
+    unattended: bool,
+    skip_verify: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,6 +108,19 @@ struct Options {
     /// What the deployment stands on [default: dracut where the system has it, else native]
     #[arg(long, value_enum)]
     base: Option<BaseKind>,
+    /// Starts only what is signed with the private key of this public one: Ed25519 in PEM, see iso-pack --sign
+    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    public_key: Option<Digest>,
+}
+
+/// The 32 bytes of a public key in PEM, as `openssl pkey -pubout` writes it.
+fn public_key(path: &str) -> std::result::Result<Digest, String> {
+    let pem = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let key = ed25519_compact::PublicKey::from_pem(&pem).map_err(|_| {
+        "this is no public key of Ed25519 in PEM; openssl pkey -in PRIVATE -pubout -out FILE makes one"
+    })?;
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.parse()
 }
 
 /// What the deployment stands on.
@@ -138,7 +153,7 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
     let carried = cx.part("modules", || initramfs::carry(store, &tree, kernel, &base))?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let zram_bytes = zram::measure(cx, &input.disk.map, root(&input)?)?;
-    let config = config(&input, unpacked, zram_bytes, tree.iter().count() as u64)?;
+    let config = config(&input, options, unpacked, zram_bytes, tree.iter().count() as u64)?;
     let modules = carried.list.modules.iter().map(|m| m.name.clone());
     let modules = modules.collect();
     let items = match kind {
@@ -202,7 +217,13 @@ fn no_root() -> Error {
     Error::refused("disk.partitions has no root file system; expected one")
 }
 
-fn config(input: &Input, initramfs_bytes: u64, zram_bytes: u64, entries: u64) -> Result<Config> {
+fn config(
+    input: &Input,
+    options: &Options,
+    initramfs_bytes: u64,
+    zram_bytes: u64,
+    entries: u64,
+) -> Result<Config> {
     let ramdisk = input.plan.ramdisk.clone().ok_or_else(|| {
         Error::refused("the description does not ask for a RAM disk")
             .advice("add rd.kiwi.ramdisk and ramdisk_size=KIB to kernelcmdline of its <type>")
@@ -226,6 +247,9 @@ fn config(input: &Input, initramfs_bytes: u64, zram_bytes: u64, entries: u64) ->
             size_kib: ramdisk.size_kib,
         },
         resize: input.plan.oem.resize,
+        ask: !input.plan.oem.unattended,
+        read_back: !input.plan.oem.skip_verify,
+        public_key: options.public_key,
         reserve_bytes: RESERVE,
         initramfs_bytes,
     })

@@ -23,6 +23,17 @@ pub(crate) struct Loaders {
     pub(crate) signed: bool,
 }
 
+/// GRUB's variable for the words that say which file the medium is.
+const ISO_WORDS: &str = "iso_words";
+
+/// `/boot/grub/loopback.cfg`: what a boot loader reads that has this ISO file as a loop device and its path in
+/// `$iso_path`.
+pub(crate) fn loopback() -> String {
+    format!(
+        "set {ISO_WORDS}=\"iso-scan/filename=${{iso_path}}\"\nexport {ISO_WORDS}\nsource /boot/grub/grub.cfg\n"
+    )
+}
+
 /// A file that only this medium has, so that GRUB takes the right one among several.
 pub(crate) fn id_file(input: &Input) -> String {
     format!("ramforge/id-{}", &input.initrd.deploy_id.to_string()[..16])
@@ -111,6 +122,7 @@ pub(crate) fn menu(input: &Input, kernelcmdline: &str) -> String {
         title,
         kernel: "/boot/linux".to_owned(),
         cmdline: format!("{kernelcmdline}{words}"),
+        variable: Some(ISO_WORDS),
         initrd: vec!["/boot/initrd".to_owned()],
     };
     let default = match plan.image_type.installboot.as_deref() {

@@ -6,7 +6,9 @@
 //! ```text
 //! /boot/linux, /boot/initrd            kernel and initrd
 //! /boot/grub/grub.cfg, *.img           menu, El Torito images for BIOS and UEFI
+//! /boot/grub/loopback.cfg              the same menu, where the ISO is a file on a disk
 //! /ramforge/deploy.json, map           what ram-deploy reads first
+//! /ramforge/map.sig                    the map's signature, with --sign
 //! /ramforge/frames.000 …               the payload: compressed chunks, below 4 GiB a file
 //! /ramforge/id-…                       names this medium for GRUB, among several
 //! ```
@@ -14,21 +16,25 @@
 mod boot;
 mod payload;
 mod pieces;
+mod sign;
 
 use std::process::ExitCode;
 
+use clap::Args;
 use image::Guid;
 use image::iso9660::{BootImage, Content, File, Hybrid, Image};
 use manifest::{BootEntry, Bootloader, Digest, Media, Object, Section};
 use serde::{Deserialize, Serialize};
-use stage::{Context, Error, Nothing, Result, Stage};
+use stage::{Context, Error, Result, Stage};
 use store::Store;
 use store::tree::Tree;
 
 use crate::pieces::Pieces;
+use crate::sign::SigningKey;
 
 /// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces. 3: `root=ramforge`.
-const VERSION: u32 = 3;
+/// 4: it boots as a file.
+const VERSION: u32 = 4;
 
 fn main() -> ExitCode {
     let about =
@@ -37,6 +43,14 @@ fn main() -> ExitCode {
         .tools(|_| vec![loader::TOOL])
         .identity(|cx, _, input: &Input| loader::host_identity(cx.store(), &input.rootfs.tree));
     stage::main(stage, pack)
+}
+
+/// The options.
+#[derive(Debug, Args, Serialize)]
+struct Options {
+    /// Signs the chunk map with this private key: Ed25519 in PEM, see initrd-inject --public-key
+    #[arg(long, value_name = "KEY", value_parser = SigningKey::read)]
+    sign: Option<SigningKey>,
 }
 
 /// What the stage reads.
@@ -95,7 +109,7 @@ pub(crate) struct InitrdInput {
 }
 
 /// Packs the ISO.
-fn pack(cx: &mut Context, _: &Nothing, input: Input) -> Result<Media> {
+fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
     let kernelcmdline = boot::kernelcmdline(&input)?;
     let tree = Tree::read(cx.store(), &input.rootfs.tree)?;
     let loaders = boot::loaders(cx, &tree, &input)?;
@@ -104,7 +118,7 @@ fn pack(cx: &mut Context, _: &Nothing, input: Input) -> Result<Media> {
         volume_id: input.plan.image_type.volid.clone(),
         epoch: i64::try_from(input.rootfs.source_date_epoch)
             .map_err(|_| Error::refused("rootfs.source_date_epoch: expected seconds since 1970"))?,
-        files: files(cx, &input, &kernelcmdline)?,
+        files: files(cx, options, &input, &kernelcmdline)?,
         bios: Some(BootImage {
             path: "boot/grub/bios.img".to_owned(),
             bytes: loaders.bios,
@@ -149,7 +163,7 @@ fn write(store: &Store, image: &Image) -> Result<Object> {
 }
 
 /// The files of the medium, small ones first.
-fn files(cx: &Context, input: &Input, kernelcmdline: &str) -> Result<Vec<File>> {
+fn files(cx: &Context, options: &Options, input: &Input, kernelcmdline: &str) -> Result<Vec<File>> {
     let bytes = |path: &str, bytes: &[u8]| File {
         path: path.to_owned(),
         content: Content::Bytes(bytes.to_vec()),
@@ -165,10 +179,15 @@ fn files(cx: &Context, input: &Input, kernelcmdline: &str) -> Result<Vec<File>> 
     let mut files = vec![
         bytes(".disk/info", disk_info.as_bytes()),
         bytes("boot/grub/grub.cfg", menu.as_bytes()),
+        bytes("boot/grub/loopback.cfg", boot::loopback().as_bytes()),
         bytes(&boot::id_file(input), b""),
         object("boot/linux", &input.rootfs.kernel.image)?,
         object("boot/initrd", &input.initrd.image)?,
     ];
+    if let Some(key) = &options.sign {
+        let signature = key.sign(&cx.store().get(&input.disk.map)?);
+        files.push(bytes("ramforge/map.sig", &signature));
+    }
     files.extend(payload::files(cx.store(), &input.disk.map)?);
     Ok(files)
 }

@@ -11,8 +11,9 @@ use crate::pages;
 use crate::stop::{Result, Stop};
 
 /// The version of the files' shape. Changelog. 1: the first. 2: `grow` in `grow.json`.
-/// 3: `root_offset`, `root_size` and `zram_bytes` in `deploy.json`. 4: `entries` there.
-pub const FORMAT: u64 = 4;
+/// 3: `root_offset`, `root_size` and `zram_bytes` in `deploy.json`. 4: `entries` there. 5: `ask`,
+/// `read_back` and `public_key`.
+pub const FORMAT: u64 = 5;
 const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
@@ -58,6 +59,15 @@ pub struct Config {
     pub store: RamStore,
     /// Whether the root grows to the RAM disk (`oem-resize`).
     pub resize: bool,
+    /// Whether a person is asked before anything is written (`oem-unattended` is false).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ask: bool,
+    /// Whether what was written is read back (`oem-skip-verify` is false).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_back: bool,
+    /// The Ed25519 key, 32 bytes, that the map must be signed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<Digest>,
     /// RAM in bytes that the running system needs beside the image.
     pub reserve_bytes: u64,
     /// RAM in bytes that the unpacked initramfs holds, free again after switch_root.
@@ -212,7 +222,7 @@ mod tests {
         assert!(modules.starts_with("/m has format 9, this"), "{modules}");
         assert!(parse::<GrowConfig>("/g", text).is_err());
         let grow =
-            parse::<GrowConfig>("/g", br#"{"format":4,"grow":true,"root_uuid":"u"}"#).unwrap();
+            parse::<GrowConfig>("/g", br#"{"format":5,"grow":true,"root_uuid":"u"}"#).unwrap();
         assert_eq!(grow.root_uuid, "u");
     }
 }

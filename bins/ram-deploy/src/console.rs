@@ -1,7 +1,8 @@
 //! Words for people: on every console, and in the kernel's log for those who come later.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +12,12 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Least time between two lines of progress.
 const PACE: Duration = Duration::from_secs(1);
+/// How often a console is asked for what was typed.
+const POLL: Duration = Duration::from_millis(100);
+/// Longest line that is read from a console.
+const LINE: usize = 256;
+/// Cells of the bar on a screen.
+const CELLS: u64 = 24;
 
 /// All consoles of the machine.
 #[derive(Debug)]
@@ -23,6 +30,7 @@ pub struct Console {
 
 #[derive(Debug)]
 struct Output {
+    path: String,
     file: File,
     /// A screen, where a line of progress overwrites the one before.
     screen: bool,
@@ -77,8 +85,9 @@ impl Console {
         }
     }
 
-    /// Says where the work stands, at most once a second; `line` is only asked for when it is time.
-    pub fn progress(&self, line: impl FnOnce() -> String) {
+    /// Says where the work stands, at most once a second: on a screen one line with a bar, elsewhere a line each time.
+    /// `work` is only asked for when it is time.
+    pub fn progress(&self, work: impl FnOnce() -> Progress) {
         let Ok(mut last) = self.pace.try_lock() else {
             return;
         };
@@ -88,14 +97,36 @@ impl Console {
             return;
         }
         *last = Some(now);
-        let line = line();
+        let work = work();
         for output in &self.outputs {
             let text = if output.screen {
-                format!("\r\x1b[Kramforge: {line}")
+                format!("\r\x1b[Kramforge: {} {work}", work.bar())
             } else {
-                format!("ramforge: {line}\r\n")
+                format!("ramforge: {work}\r\n")
             };
             output.write(&text);
+        }
+    }
+
+    /// Waits for a line on any console. What was typed before counts as well as it can be had: a terminal gives whole
+    /// lines.
+    pub fn read_line(&self) -> String {
+        let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+        let open = |output: &Output| {
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(&output.path)
+        };
+        let inputs: Vec<File> = self.outputs.iter().flat_map(open).collect();
+        loop {
+            for mut input in &inputs {
+                let mut line = [0; LINE];
+                if let Ok(n @ 1..) = input.read(&mut line) {
+                    return String::from_utf8_lossy(&line[..n]).into_owned();
+                }
+            }
+            std::thread::sleep(POLL);
         }
     }
 }
@@ -108,7 +139,11 @@ impl Output {
             .custom_flags(flags.bits().cast_signed())
             .open(Path::new(path))
             .ok()?;
-        Some(Self { file, screen })
+        Some(Self {
+            path: path.to_owned(),
+            file,
+            screen,
+        })
     }
 
     /// Writes what the console takes; a console that takes nothing must not stop a boot.
@@ -140,18 +175,46 @@ fn is_screen(name: &str) -> bool {
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// `done` of `total` bytes after `time`, in words.
-pub fn progress_line(done: u64, total: u64, time: Duration) -> String {
-    const MIB: f64 = (1 << 20) as f64;
-    let rate = done as f64 / time.as_secs_f64().max(0.001);
-    let left = (total.saturating_sub(done)) as f64 / rate.max(1.0);
-    format!(
-        "{:3} % of {} MiB, {:.0} MiB/s, {:.0} s left",
-        (done * 100).checked_div(total).unwrap_or(100),
-        total >> 20,
-        rate / MIB,
-        left.ceil()
-    )
+/// How far the work is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Bytes that are done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// Since the work began.
+    pub time: Duration,
+}
+
+impl Progress {
+    /// A bar between brackets.
+    fn bar(&self) -> String {
+        let full = (self.done * CELLS).checked_div(self.total).unwrap_or(CELLS);
+        let full = full.min(CELLS) as usize;
+        format!(
+            "[{}{}]",
+            "#".repeat(full),
+            "-".repeat(CELLS as usize - full)
+        )
+    }
+}
+
+impl fmt::Display for Progress {
+    /// Share, rate and time left.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: f64 = (1 << 20) as f64;
+        let Self { done, total, time } = *self;
+        let rate = done as f64 / time.as_secs_f64().max(0.001);
+        let left = (total.saturating_sub(done)) as f64 / rate.max(1.0);
+        write!(
+            f,
+            "{:3} % of {} MiB, {:.0} MiB/s, {:.0} s left",
+            (done * 100).checked_div(total).unwrap_or(100),
+            total >> 20,
+            rate / MIB,
+            left.ceil()
+        )
+    }
 }
 
 #[cfg(test)]
@@ -169,12 +232,18 @@ mod tests {
     }
 
     #[test]
-    fn progress_has_rate_and_time_left() {
-        let line = progress_line(100 << 20, 400 << 20, Duration::from_secs(2));
-        assert_eq!(line, " 25 % of 400 MiB, 50 MiB/s, 6 s left");
-        assert_eq!(
-            progress_line(0, 0, Duration::ZERO),
-            "100 % of 0 MiB, 0 MiB/s, 0 s left"
-        );
+    fn progress_has_a_bar_a_rate_and_the_time_left() {
+        let progress = |done, total, seconds| Progress {
+            done,
+            total,
+            time: Duration::from_secs(seconds),
+        };
+        let quarter = progress(100 << 20, 400 << 20, 2);
+        assert_eq!(quarter.to_string(), " 25 % of 400 MiB, 50 MiB/s, 6 s left");
+        assert_eq!(quarter.bar(), "[######------------------]");
+        let nothing = progress(0, 0, 0);
+        assert_eq!(nothing.to_string(), "100 % of 0 MiB, 0 MiB/s, 0 s left");
+        assert_eq!(nothing.bar(), "[########################]");
+        assert_eq!(progress(9, 1, 1).bar(), nothing.bar());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,22 @@ impl Device {
     /// What the system says: ENOMEDIUM for an empty drive.
     pub fn open(&self) -> io::Result<File> {
         File::open(self.node()?)
+    }
+
+    /// Opens the drive, or switches a stick off.
+    ///
+    /// # Errors
+    /// What the system says: ENOTTY where the device knows nothing of it.
+    pub fn eject(&self) -> io::Result<()> {
+        let disk = self.partition().and_then(|_| self.disk());
+        let node = disk.as_ref().unwrap_or(self).node()?;
+        // Not blocking: a drive that is open already has no medium to wait for.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(node)?;
+        Ok(sys::block::eject(&file)?)
     }
 
     /// Waits until sysfs knows it and a node is there.

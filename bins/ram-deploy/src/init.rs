@@ -17,6 +17,7 @@ use rustix::mount::MountFlags;
 use crate::cmdline::Cmdline;
 use crate::config;
 use crate::console::Console;
+use crate::kernel_log;
 use crate::policy;
 use crate::root;
 use crate::run;
@@ -45,14 +46,11 @@ pub fn main() -> ! {
         Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
     };
     let console = Console::open(cmdline.switch("rd.kiwi.debug"));
-    let stop = match bring_up(&cmdline, &console) {
-        Ok(never) => match never {},
-        Err(stop) => stop,
-    };
-    policy::stop(&stop, &cmdline, &console)
+    match policy::insist(&cmdline, &console, || bring_up(&cmdline, &console)) {}
 }
 
 fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<std::convert::Infallible> {
+    kernel_log::check_unpacked()?;
     // On a disk there is nothing to deploy: the root is there already.
     match Path::new("/").join(config::DEPLOY_FILE).exists() {
         true => run::deploy(cmdline, console)?,

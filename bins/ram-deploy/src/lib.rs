@@ -7,6 +7,7 @@
 //! /etc/ramforge/modules.json          /ramforge/frames.000   distinct frames, back to back, in the
 //! /usr/lib/ramforge/modules/*.ko      /ramforge/frames.001   order of first use in the map
 //! /usr/bin/ram-deploy + unit + hooks  …                      each shorter than 4 GiB
+//!                                     /ramforge/map.sig      the map's signature, where it has one
 //! or, without dracut, /init
 //! ```
 //!
@@ -22,7 +23,9 @@ pub mod deploy;
 pub mod devices;
 pub mod ext4;
 pub mod grow;
+pub mod host;
 pub mod init;
+pub mod kernel_log;
 pub mod medium;
 pub mod modules;
 pub mod pages;
@@ -31,12 +34,16 @@ pub mod policy;
 pub mod program;
 pub mod ram;
 pub mod ramdisk;
+pub mod read_back;
 pub mod root;
 pub mod run;
+mod seen;
 pub mod segment;
+pub mod signature;
 mod stop;
 pub mod store;
 mod switch_root;
 pub mod target;
+pub mod volume;
 
 pub use stop::{Result, Stop};

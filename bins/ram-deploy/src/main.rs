@@ -45,10 +45,8 @@ fn deploy() -> ExitCode {
         Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
     };
     let console = Console::open(cmdline.switch("rd.kiwi.debug"));
-    match run::deploy(&cmdline, &console) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(stop) => policy::stop(&stop, &cmdline, &console),
-    }
+    policy::insist(&cmdline, &console, || run::deploy(&cmdline, &console));
+    ExitCode::SUCCESS
 }
 
 /// Whatever happens, the boot goes on: the disk holds a whole system without being grown.

@@ -1,60 +1,116 @@
 //! The payload of a medium: files back to back that hold the distinct frames.
+//!
+//! Reading goes on when the medium is pulled out and comes back, on whatever device: who reads waits for it.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
-use rustix::fs::Advice;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::config;
 use crate::deploy::Source;
+use crate::medium::Medium;
 use crate::stop::{Result, Stop};
+use crate::volume::Volume;
 
-/// The opened payload files.
-#[derive(Debug)]
-pub struct Payload {
-    parts: Vec<Part>,
+/// How often a thread looks whether the others let go of a medium that is gone.
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// How the medium is had again: from the one that failed, the same or another one, and whether it was gone.
+pub type Again<'a> = &'a (dyn Fn(Medium) -> Result<(Medium, bool)> + Sync);
+
+/// The opened payload.
+pub struct Payload<'a> {
+    length: u64,
+    /// The medium; `None` while it is gone.
+    held: RwLock<Option<Arc<Held>>>,
+    /// Who waits for the medium, the others after it.
+    turn: Mutex<u64>,
+    again: Again<'a>,
 }
 
+#[derive(Debug)]
+struct Held {
+    medium: Medium,
+    parts: Vec<Part>,
+    /// How often the medium was opened before.
+    generation: u64,
+}
+
+/// A payload file.
 #[derive(Debug)]
 struct Part {
     name: String,
-    file: File,
+    /// Where it begins in the payload.
     start: u64,
     length: u64,
+    /// Where it begins in the volume.
+    at: u64,
 }
 
-impl Payload {
-    /// Opens `ramforge/frames.000` and its successors below `root`, where `length` bytes are expected.
+impl<'a> Payload<'a> {
+    /// Finds `ramforge/frames.000` and its successors on the medium, where `length` bytes are expected.
     ///
     /// # Errors
-    /// A sentence where a file cannot be opened or the files are shorter than `length`.
-    pub fn open(root: &Path, length: u64) -> Result<Self> {
-        let mut payload = Self { parts: Vec::new() };
-        let mut end = 0;
-        while end < length {
-            let name = config::frames_on_medium(payload.parts.len());
-            let file = match File::open(root.join(&name)) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    return Err(short(&name, end, length));
-                }
-                Err(e) => return Err(broken(&name, &e)),
-            };
-            let size = file.metadata().map_err(|e| broken(&name, &e))?.len();
-            // The order of reading is the order of the files: the kernel may read far ahead.
-            rustix::fs::fadvise(&file, 0, None, Advice::Sequential)
-                .map_err(|e| broken(&name, &e.into()))?;
-            payload.parts.push(Part {
-                name,
-                file,
-                start: end,
-                length: size,
-            });
-            end += size;
+    /// A sentence where a file is missing or the files are shorter than `length`.
+    pub fn open(medium: Medium, length: u64, again: Again<'a>) -> Result<Self> {
+        let held = Held::new(medium, length, 0)?;
+        Ok(Self {
+            length,
+            held: RwLock::new(Some(Arc::new(held))),
+            turn: Mutex::new(0),
+            again,
+        })
+    }
+
+    /// The medium; `None` where it was lost and did not come back.
+    pub fn into_medium(self) -> Option<Medium> {
+        let held = self.held.into_inner();
+        let held = held.unwrap_or_else(PoisonError::into_inner)?;
+        Arc::into_inner(held).map(|held| held.medium)
+    }
+
+    fn held(&self) -> Option<Arc<Held>> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
+    }
+
+    /// Opens the medium anew, and says whether it was gone. `generation` is that of the failure.
+    fn renew(&self, generation: u64) -> Result<bool> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if *turn != generation {
+            return Ok(true);
         }
-        Ok(payload)
+        let replace = |held| {
+            let mut place = self.held.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *place, held)
+        };
+        let Some(mut lost) = replace(None) else {
+            return Err(Stop::new("the medium is gone", "plug it in and try again"));
+        };
+        // Others still read from it, and fail soon.
+        let lost = loop {
+            match Arc::try_unwrap(lost) {
+                Ok(held) => break held.medium,
+                Err(still) => lost = still,
+            }
+            std::thread::sleep(MOMENT);
+        };
+        let (medium, was_gone) = (self.again)(lost)?;
+        *turn = generation + 1;
+        let held = Held::new(medium, self.length, *turn)?;
+        replace(Some(Arc::new(held)));
+        Ok(was_gone)
+    }
+}
+
+impl Held {
+    fn new(medium: Medium, length: u64, generation: u64) -> Result<Self> {
+        let parts = parts(&medium.volume, length)?;
+        Ok(Self {
+            medium,
+            parts,
+            generation,
+        })
     }
 
     /// The parts of the range that lie in each file: part, offset in its file, length.
@@ -65,14 +121,12 @@ impl Payload {
             (start < end).then(|| (part, start - part.start, end - start))
         })
     }
-}
 
-impl Source for Payload {
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let mut rest = bytes;
         for (part, at, length) in self.pieces(offset, rest.len() as u64) {
             let (now, later) = rest.split_at_mut(length as usize);
-            part.file.read_exact_at(now, at)?;
+            self.medium.volume.read(part.at + at, now)?;
             rest = later;
         }
         if rest.is_empty() {
@@ -81,76 +135,73 @@ impl Source for Payload {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
+}
+
+fn parts(volume: &Volume, length: u64) -> Result<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut end = 0;
+    while end < length {
+        let name = config::frames_on_medium(parts.len());
+        let Some(extent) = volume.find(&name) else {
+            return Err(Stop::new(
+                format!(
+                    "the medium is short: /{name} is missing, {end} of {length} payload bytes are there"
+                ),
+                "write the ISO to the medium again and compare its checksum",
+            ));
+        };
+        parts.push(Part {
+            name,
+            start: end,
+            length: extent.len,
+            at: extent.offset,
+        });
+        end += extent.len;
+    }
+    Ok(parts)
+}
+
+impl Source for Payload<'_> {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut renewed = false;
+        loop {
+            let Some(held) = self.held() else {
+                // Another thread waits for it.
+                let turn = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.held().is_none() {
+                    self.renew(turn).map_err(io::Error::other)?;
+                }
+                continue;
+            };
+            let Err(error) = held.read(offset, bytes) else {
+                return Ok(());
+            };
+            let generation = held.generation;
+            drop(held);
+            // The medium is there, was opened anew, and fails again: this place cannot be read.
+            if renewed {
+                return Err(error);
+            }
+            renewed = !self.renew(generation).map_err(io::Error::other)?;
+        }
+    }
 
     fn forget(&self, offset: u64, length: u64) {
-        for (part, at, length) in self.pieces(offset, length) {
-            // Advice only: where it is refused the pages stay reclaimable.
-            let _ = rustix::fs::fadvise(
-                &part.file,
-                at,
-                std::num::NonZero::new(length),
-                Advice::DontNeed,
-            );
+        let Some(held) = self.held() else { return };
+        for (part, at, length) in held.pieces(offset, length) {
+            held.medium.volume.forget(part.at + at, length);
         }
     }
 
     fn place(&self, offset: u64) -> String {
-        let found = self.pieces(offset, 1).next();
-        found.map_or_else(
-            || format!("payload offset {offset}"),
-            |(part, at, _)| format!("/{} offset {at}", part.name),
-        )
+        let words = |held: &Arc<Held>| {
+            let (part, at, _) = held.pieces(offset, 1).next()?;
+            Some(format!("/{} offset {at}", part.name))
+        };
+        let found = self.held().as_ref().and_then(words);
+        found.unwrap_or_else(|| format!("payload offset {offset}"))
     }
-}
-
-fn short(name: &str, end: u64, length: u64) -> Stop {
-    Stop::new(
-        format!(
-            "the medium is short: /{name} is missing, {end} of {length} payload bytes are there"
-        ),
-        "write the ISO to the medium again and compare its checksum",
-    )
-}
-
-fn broken(name: &str, error: &io::Error) -> Stop {
-    Stop::new(
-        format!("the medium cannot be read: /{name}: {error}"),
-        "try another drive or port, or write the ISO to the medium again",
-    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn medium(parts: &[&[u8]]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("ramforge")).unwrap();
-        for (n, part) in parts.iter().enumerate() {
-            std::fs::write(dir.path().join(config::frames_on_medium(n)), part).unwrap();
-        }
-        dir
-    }
-
-    #[test]
-    fn reads_cross_files() {
-        let dir = medium(&[b"abc", b"", b"defg"]);
-        let payload = Payload::open(dir.path(), 7).unwrap();
-        let mut bytes = [0; 4];
-        payload.read(1, &mut bytes).unwrap();
-        assert_eq!(&bytes, b"bcde");
-        payload.forget(1, 4);
-        assert_eq!(payload.place(4), "/ramforge/frames.002 offset 1");
-        assert!(payload.read(5, &mut bytes).is_err());
-    }
-
-    #[test]
-    fn a_missing_file_is_a_short_medium() {
-        let dir = medium(&[b"abc"]);
-        let text = Payload::open(dir.path(), 7).unwrap_err().to_string();
-        assert!(
-            text.starts_with("the medium is short: /ramforge/frames.001 is missing, 3 of 7"),
-            "{text}"
-        );
-    }
-}
+mod tests;

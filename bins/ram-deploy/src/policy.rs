@@ -1,8 +1,10 @@
 //! What happens after a failure. Never: going on with a half-written root.
 //!
-//! `rd.ramforge.on-error=` on the kernel command line chooses: `stop` (the default), `reboot`,
-//! `poweroff`, or `shell`, which works only where `rd.ramforge.shell` allows it.
+//! `rd.ramforge.on-error=` on the kernel command line chooses: `stop` (the default), which asks on every console whether
+//! to try again, restart or switch off; `reboot` and `poweroff`, which do that after a while; or `shell`, which works
+//! only where `rd.ramforge.shell` allows it.
 
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use rustix::system::RebootCommand;
 
 use crate::cmdline::Cmdline;
 use crate::console::Console;
-use crate::stop::Stop;
+use crate::stop::{Result, Stop};
 
 /// Time to read the message before the machine goes down.
 const READ: Duration = Duration::from_secs(15);
@@ -42,8 +44,56 @@ impl OnError {
     }
 }
 
-/// Says why on every console and stops. Does not come back.
+/// Whether the command line says what follows a failure, without a person.
+pub fn is_unattended(cmdline: &Cmdline) -> bool {
+    matches!(
+        OnError::chosen(cmdline),
+        OnError::Reboot | OnError::PowerOff
+    )
+}
+
+/// What a person chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Retry,
+    Shell,
+    Reboot,
+    PowerOff,
+}
+
+impl Choice {
+    /// The choice in a line that was typed; the first letter counts.
+    fn of(line: &str, shell: bool) -> Option<Self> {
+        match line.trim().to_ascii_lowercase().chars().next()? {
+            'r' => Some(Self::Retry),
+            's' if shell => Some(Self::Shell),
+            'b' => Some(Self::Reboot),
+            'p' => Some(Self::PowerOff),
+            _ => None,
+        }
+    }
+}
+
+/// Does `work` until it succeeds. After a failure it says why on every console and does what the command line asks for,
+/// or what a person chooses.
+pub fn insist<T>(cmdline: &Cmdline, console: &Console, work: impl Fn() -> Result<T>) -> T {
+    loop {
+        match work() {
+            Ok(done) => return done,
+            Err(stop) => after(&stop, cmdline, console, true),
+        }
+    }
+}
+
+/// Says why on every console and stops, where trying again makes no sense. Does not come back.
 pub fn stop(stop: &Stop, cmdline: &Cmdline, console: &Console) -> ! {
+    loop {
+        after(stop, cmdline, console, false);
+    }
+}
+
+/// What follows a failure. Comes back where the person wants to try again.
+fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
     console.say(&format!("STOPPED: {stop}"));
     match OnError::chosen(cmdline) {
         OnError::Hold => (),
@@ -51,22 +101,80 @@ pub fn stop(stop: &Stop, cmdline: &Cmdline, console: &Console) -> ! {
         OnError::PowerOff => down(RebootCommand::PowerOff, "is switched off", console),
         OnError::Shell => shell(console),
     }
-    console.say("nothing was started; press Ctrl-Alt-Del or the power button to leave");
+    let may_shell = cmdline.switch("rd.ramforge.shell");
     loop {
-        std::thread::sleep(Duration::from_secs(3600));
+        console.say(&question(retry, may_shell));
+        match choice(console, may_shell) {
+            Choice::Retry if retry => {
+                console.say("trying again");
+                return;
+            }
+            Choice::Retry => (),
+            Choice::Shell => shell(console),
+            Choice::Reboot => down_now(RebootCommand::Restart, console),
+            Choice::PowerOff => down_now(RebootCommand::PowerOff, console),
+        }
+    }
+}
+
+/// Asks before something is written. Comes back where the answer is yes.
+pub fn ask(what: &str, console: &Console) {
+    console.say(what);
+    loop {
+        console.say("type y to go on, b to restart or p to switch off, and press Enter");
+        let line = console.read_line();
+        if line.trim_start().to_ascii_lowercase().starts_with('y') {
+            return;
+        }
+        match Choice::of(&line, false) {
+            Some(Choice::Reboot) => down_now(RebootCommand::Restart, console),
+            Some(Choice::PowerOff) => down_now(RebootCommand::PowerOff, console),
+            _ => (),
+        }
+    }
+}
+
+fn question(retry: bool, shell: bool) -> String {
+    let retry = if retry { "r to try again, " } else { "" };
+    let shell = if shell { "s for a shell, " } else { "" };
+    format!(
+        "nothing was started; type {retry}{shell}b to restart or p to switch off, and press Enter"
+    )
+}
+
+/// Waits for a choice on any console.
+fn choice(console: &Console, shell: bool) -> Choice {
+    loop {
+        if let Some(choice) = Choice::of(&console.read_line(), shell) {
+            return choice;
+        }
+    }
+}
+
+fn down_now(command: RebootCommand, console: &Console) {
+    let Err(e) = system_down(command);
+    console.say(&format!("the kernel refused: {e}"));
+}
+
+fn system_down(command: RebootCommand) -> rustix::io::Result<Infallible> {
+    rustix::fs::sync();
+    match rustix::system::reboot(command) {
+        Err(e) => Err(e),
+        // It is on its way.
+        Ok(()) => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
     }
 }
 
 fn down(command: RebootCommand, words: &str, console: &Console) {
     console.say(&format!("the machine {words} in {} s", READ.as_secs()));
     std::thread::sleep(READ);
-    if let Err(e) = rustix::system::reboot(command) {
-        console.say(&format!("the kernel refused: {e}"));
-    }
+    down_now(command, console);
 }
 
 fn shell(console: &Console) {
-    console.say("a shell follows because rd.ramforge.shell is set; leave it to stop");
+    console.say("a shell follows because rd.ramforge.shell is set; leave it to choose");
     let Ok(terminal) = OpenOptions::new()
         .read(true)
         .write(true)
@@ -93,6 +201,32 @@ fn shell(console: &Console) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_is_a_choice() {
+        assert_eq!(Choice::of("r\n", false), Some(Choice::Retry));
+        assert_eq!(Choice::of(" Boot\r\n", false), Some(Choice::Reboot));
+        assert_eq!(Choice::of("p", true), Some(Choice::PowerOff));
+        assert_eq!(Choice::of("s", true), Some(Choice::Shell));
+        for none in ["s", "", "\n", "x", "yes"] {
+            assert_eq!(Choice::of(none, false), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn the_question_names_what_is_allowed() {
+        let all = question(true, true);
+        assert!(all.contains("r to try again") && all.contains("s for a shell"));
+        let least = question(false, false);
+        assert!(!least.contains("try again") && !least.contains("shell"));
+    }
+
+    #[test]
+    fn work_is_done_until_it_succeeds() {
+        let console = Console::open(false);
+        let done = insist(&Cmdline::default(), &console, || Ok(7));
+        assert_eq!(done, 7);
+    }
 
     #[test]
     fn a_shell_needs_leave() {

@@ -176,6 +176,13 @@ impl RamDisk {
         self.load(loader)
     }
 
+    /// Gives back its RAM, where brd can be removed: nothing may use it.
+    pub fn remove(&self) {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        // One that stays is found by the next try, which then says what to do.
+        let _ = rustix::system::delete_module(c"brd", flags);
+    }
+
     fn too_small(&self, size_kib: u64) -> Stop {
         Stop::new(
             format!(
@@ -234,6 +241,9 @@ mod tests {
                 size_kib,
             },
             resize: true,
+            ask: false,
+            read_back: false,
+            public_key: None,
             reserve_bytes: 0,
             initramfs_bytes: 0,
         }

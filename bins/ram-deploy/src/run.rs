@@ -3,15 +3,20 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use store::chunk_map::ChunkMap;
+
 use crate::cmdline::Cmdline;
 use crate::config::{self, Config, GrowConfig, ModuleList};
-use crate::console::{Console, progress_line};
+use crate::console::{Console, Progress};
 use crate::deploy;
 use crate::devices::{self, Device};
 use crate::grow;
-use crate::medium::{self, Medium};
+use crate::kernel_log;
+use crate::medium::{Medium, Wanted};
 use crate::modules::Loader;
 use crate::payload::Payload;
+use crate::policy;
+use crate::read_back::{self, read_back};
 use crate::root;
 use crate::segment;
 use crate::stop::{Result, Stop};
@@ -28,6 +33,7 @@ const WAIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// A sentence; the caller must then stop the boot.
 pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
+    kernel_log::check_unpacked()?;
     let config: Config = config::read(config::DEPLOY_FILE)?;
     config.check()?;
     if fs::exists(DONE_FILE).unwrap_or(false) {
@@ -36,46 +42,94 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     Store::resolve(&config, cmdline)?.check_ram(&config)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
-    let wait = cmdline.seconds("rd.ramforge.wait")?;
-    let medium = medium::find(&config, wait, &mut loader, console)?;
+    let wanted = Wanted::new(&config, cmdline)?;
+    let medium = wanted.find(&mut loader, console)?;
+    if medium.map.size != config.image_size {
+        return Err(Stop::new(
+            format!(
+                "the configuration in the initramfs says {} bytes for the image, its chunk map {}",
+                config.image_size, medium.map.size
+            ),
+            "the initramfs is damaged: write the ISO to the medium again and compare its checksum",
+        ));
+    }
     // Drivers have taken their part of RAM meanwhile.
     let store = Store::resolve(&config, cmdline)?;
     store.check_ram(&config)?;
-    match &store {
-        Store::Blocks(blocks) => {
-            let target = blocks.open(&config, &mut loader, console)?;
-            copy(&medium, &target, &blocks.device(), console)?;
-            release(medium, console);
-            drop(target);
-            settle(blocks, &config, cmdline, console)?;
+    if config.ask {
+        policy::ask(&question(&medium, &store), console);
+    }
+    let medium = match fill(&store, medium, &wanted, &mut loader, console) {
+        Ok(medium) => medium,
+        Err(stop) => {
+            // The next try begins with an empty store, and until then its RAM is free.
+            store.remove();
+            return Err(stop);
         }
-        Store::Tmpfs(tmpfs) => {
-            let map = &medium.map;
-            let payload = Payload::open(medium.root(), map.payload().1)?;
-            tmpfs.deploy(&config, map, &payload, &medium.device.name, console)?;
-            drop(payload);
-            release(medium, console);
-        }
+    };
+    release(medium, cmdline, console);
+    if let Store::Blocks(blocks) = &store {
+        settle(blocks, &config, cmdline, console)?;
     }
     write_run("ramforge/deployed", "")
 }
 
+fn question(medium: &Medium, store: &Store) -> String {
+    format!(
+        "the image in {} will be written to the RAM store {}",
+        medium.name(),
+        store.kind().name()
+    )
+}
+
+/// Fills the store from the medium, and gives that back; `None` where it was pulled out in the end.
+fn fill(
+    store: &Store,
+    medium: Medium,
+    wanted: &Wanted<'_>,
+    loader: &mut Loader,
+    console: &Console,
+) -> Result<Option<Medium>> {
+    let config = wanted.config();
+    let (map, from) = (medium.map.clone(), medium.name());
+    let again = |lost| wanted.again(lost, console);
+    let payload = Payload::open(medium, map.payload().1, &again)?;
+    match store {
+        Store::Blocks(blocks) => {
+            let target = blocks.open(config, loader, console)?;
+            copy(&map, &payload, &from, &target, &blocks.device(), console)?;
+            if config.read_back {
+                compare(&map, &target, console)?;
+            }
+        }
+        Store::Tmpfs(tmpfs) => {
+            tmpfs.deploy(config, &map, &payload, &from, console)?;
+            if config.read_back {
+                console.say("files in a tmpfs are not read back; every chunk was verified");
+            }
+        }
+    }
+    Ok(payload.into_medium())
+}
+
 /// Copies all chunks, with progress on the consoles.
-fn copy(medium: &Medium, target: &Disk, device: &Device, console: &Console) -> Result<()> {
-    let map = &medium.map;
-    let payload = Payload::open(medium.root(), map.payload().1)?;
+fn copy(
+    map: &ChunkMap,
+    payload: &Payload<'_>,
+    from: &str,
+    target: &Disk,
+    device: &Device,
+    console: &Console,
+) -> Result<()> {
     let total = deploy::total(map, target);
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = deploy::workers(map.chunk_size, cpus);
     console.say(&format!(
-        "copying {} MiB from {} to /dev/{}",
+        "copying {} MiB from {from} to /dev/{}",
         total >> 20,
-        medium.device.name,
         device.name
     ));
     let begin = Instant::now();
-    let tell = |done| console.progress(|| progress_line(done, total, begin.elapsed()));
-    deploy::deploy(map, &payload, target, workers, &tell)?;
+    let tell = |done| tell(done, total, begin, console);
+    deploy::deploy(map, payload, target, workers(map), &tell)?;
     let seconds = begin.elapsed().as_secs_f64();
     console.say(&format!(
         "{} MiB verified and written in {seconds:.1} s",
@@ -84,14 +138,45 @@ fn copy(medium: &Medium, target: &Disk, device: &Device, console: &Console) -> R
     Ok(())
 }
 
-fn release(medium: Medium, console: &Console) {
-    let name = medium.device.name.clone();
+/// Reads back what was written.
+fn compare(map: &ChunkMap, target: &Disk, console: &Console) -> Result<()> {
+    let total = read_back::total(map, target);
+    let begin = Instant::now();
+    let progress = |done| tell(done, total, begin, console);
+    read_back(map, target, workers(map), &progress)?;
+    console.say(&format!("{} MiB read back and compared", total >> 20));
+    Ok(())
+}
+
+fn workers(map: &ChunkMap) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    deploy::workers(map.chunk_size, cpus)
+}
+
+fn tell(done: u64, total: u64, begin: Instant, console: &Console) {
+    console.progress(|| Progress {
+        done,
+        total,
+        time: begin.elapsed(),
+    });
+}
+
+fn release(medium: Option<Medium>, cmdline: &Cmdline, console: &Console) {
+    // One that is gone holds nothing.
+    let Some(medium) = medium else { return };
+    let device = medium.device.clone();
+    let name = &device.name;
     match medium.release() {
         Ok(()) => console.say(&format!(
             "the medium in {name} is free and may be removed now"
         )),
         // The root is whole: the system may start, but the person must know.
         Err(stop) => console.say(&format!("warning: {stop}")),
+    }
+    if cmdline.switch("rd.ramforge.eject")
+        && let Err(e) = device.eject()
+    {
+        console.say(&format!("warning: {name} cannot be ejected: {e}"));
     }
 }
 

@@ -188,6 +188,9 @@ mod tests {
                 size_kib: None,
             },
             resize: true,
+            ask: false,
+            read_back: false,
+            public_key: None,
             reserve_bytes: 1,
             initramfs_bytes: 1,
         }

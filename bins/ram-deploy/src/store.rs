@@ -139,6 +139,15 @@ impl Store {
         })
     }
 
+    /// Gives back its RAM after a failure, where the kernel lets it.
+    pub fn remove(&self) {
+        match self {
+            Self::Blocks(Blocks::Brd(disk)) => disk.remove(),
+            Self::Blocks(Blocks::Zram(zram)) => zram.remove(),
+            Self::Tmpfs(tmpfs) => tmpfs.remove(),
+        }
+    }
+
     fn size_kib(&self) -> u64 {
         match self {
             Self::Blocks(Blocks::Brd(disk)) => disk.size_kib,

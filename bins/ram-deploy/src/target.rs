@@ -39,7 +39,7 @@ impl Disk {
     /// # Errors
     /// What the system says.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Self {
             file,
             window: 0..u64::MAX,
@@ -51,6 +51,20 @@ impl Disk {
     pub fn only(mut self, window: Range<u64>) -> Self {
         self.window = window;
         self
+    }
+
+    /// Whether all of these bytes of the image are here.
+    pub fn holds(&self, offset: u64, length: u64) -> bool {
+        offset >= self.window.start && offset.saturating_add(length) <= self.window.end
+    }
+
+    /// Reads bytes of the image that it holds.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file
+            .read_exact_at(bytes, offset.saturating_sub(self.window.start))
     }
 
     /// The opened file.
@@ -93,6 +107,10 @@ mod tests {
             disk.write(offset, *chunk).unwrap();
         }
         assert_eq!(std::fs::read(file.path()).unwrap(), b"defg");
+        let mut bytes = [0; 2];
+        disk.read(4, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"ef");
+        assert!(disk.holds(3, 4) && !disk.holds(2, 4) && !disk.holds(4, 4));
         Disk::file(file.path()).unwrap().write(1, b"xy").unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap(), b"dxyg");
     }

@@ -101,6 +101,7 @@ pub(crate) fn menu(input: &Input, ids: &Ids, initrd: Vec<String>) -> String {
             kernel: format!("/{}", kernel.path),
             cmdline: cmdline.trim_end().to_owned(),
             initrd,
+            variable: None,
         }],
     }
     .render()

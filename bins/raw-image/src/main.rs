@@ -23,8 +23,8 @@ use store::tree::Tree;
 use crate::chunker::{Chunked, Chunker};
 use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 
-/// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk.
-const VERSION: u32 = 2;
+/// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk. 3: modules of the initramfs.
+const VERSION: u32 = 3;
 
 fn main() -> ExitCode {
     let about =

@@ -6,11 +6,11 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 use store::chunk_map::ChunkMap;
 
 use crate::config::Config;
-use crate::console::{Console, progress_line};
+use crate::console::{Console, Progress};
 use crate::deploy::{self, Source, Target};
 use crate::init::mount;
 use crate::ram;
@@ -82,7 +82,13 @@ impl Tmpfs {
             total >> 20
         ));
         let begin = Instant::now();
-        let tell = |done| console.progress(|| progress_line(done, total, begin.elapsed()));
+        let tell = |done| {
+            console.progress(|| Progress {
+                done,
+                total,
+                time: begin.elapsed(),
+            });
+        };
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = deploy::workers(map.chunk_size, cpus);
         let refused = unpack.run(workers, &tell).map_err(failed)?;
@@ -94,6 +100,12 @@ impl Tmpfs {
             ));
         }
         adapt_fstab(root).map_err(failed)
+    }
+
+    /// Unmounts it, so that nothing of a failed deployment is left.
+    pub fn remove(&self) {
+        // Where nothing is mounted there is nothing to remove.
+        let _ = rustix::mount::unmount(SYSROOT, UnmountFlags::DETACH);
     }
 
     /// The options of the mount: never larger than what leaves the system its reserve.

@@ -95,6 +95,12 @@ impl Zram {
         Ok(())
     }
 
+    /// Gives back its RAM; nothing may use it.
+    pub fn remove(&self) {
+        // One that is not there holds nothing; one that stays is reset by the next try.
+        let _ = fs::write(self.device().sys().join("reset"), "1");
+    }
+
     fn absent(&self, fact: &str) -> Stop {
         Stop::new(
             format!("/dev/zram{} {fact}", self.number),

@@ -1,0 +1,283 @@
+//! Media that come late, go away, are files or partitions, are damaged, or are not the only ones: each in a virtual
+//! machine.
+//!
+//! Without dracut, so that what is seen is ram-deploy. debian-vm has Debian's cloud kernel, which knows no USB.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+use std::path::Path;
+
+use pipeline_tests::{
+    Booted, areas, boot, flip, iso_disk, native, run, scratch, sparse_copy, start, strict,
+    with_words,
+};
+use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
+
+/// RAM for machines whose need is not the question.
+const ROOMY: u64 = 2560;
+
+fn stick(iso: &Path) -> Machine {
+    let mut machine = Machine::new(iso, Bus::Usb, Firmware::Bios, ROOMY);
+    machine.board = Board::Q35;
+    machine
+}
+
+/// The system runs from RAM, holds nothing of the medium, and every file can be read.
+fn runs_from_ram(mut system: Booted) {
+    let source = system.sure("findmnt -no SOURCE /");
+    assert!(source.starts_with("/dev/ram1"), "/ is on {source:?}");
+    let log = system.log();
+    assert!(log.contains("may be removed now"), "{}", system.tail());
+    let held = system.ask("grep -E 'iso9660|/run/ramforge' /proc/mounts");
+    assert_eq!(held.output, "");
+    system.sure("sync; echo 3 >/proc/sys/vm/drop_caches");
+    let errors = system.sure("find / -xdev -type f -exec cat {} + >/dev/null");
+    assert_eq!(errors, "");
+    system.power_off();
+}
+
+/// Pulled out while its frames are read, the stick is waited for; it comes back under another name.
+#[test]
+fn a_stick_pulled_out_in_the_middle_may_return() {
+    let full = native("debian-ram");
+    let mut machine = start("stick-returns", &stick(&full.iso));
+    machine.wait_for(r"ramforge: +\d+ % of \d+ MiB");
+    machine.remove_medium();
+    machine.wait_for("ramforge: the medium in sda was pulled out or fails; plug it in again");
+    machine.plug("again", &full.iso);
+    let log = machine.wait_for(r"ramforge: the medium is back in sd\w");
+    assert!(!log.contains("STOPPED"), "{log}");
+    runs_from_ram(machine.up().login());
+}
+
+/// The CD that was booted is gone before it is looked for, a stick of another build has the same volume id: the right
+/// stick, when it comes, is taken.
+#[test]
+fn a_late_stick_is_the_right_one_among_two() {
+    let (full, other) = (native("debian-ram"), native("debian-vm"));
+    let scratch = scratch();
+    let iso = scratch.path().join("patient.iso");
+    with_words(&full.iso, &iso, "rd.ramforge.wait=600");
+    let mut machine = Machine::new(&iso, Bus::Cd, Firmware::Bios, ROOMY);
+    machine.usb = true;
+    let mut machine = start("late-stick", &machine);
+    machine.wait_for("Linux version");
+    machine.remove_medium();
+    machine.plug("other", &other.iso);
+    machine.wait_for("ramforge: waiting for the medium with volume id");
+    machine.plug("right", &full.iso);
+    let log = machine.wait_for(r"ramforge: copying \d+ MiB from sd\w");
+    assert!(!log.contains("STOPPED"), "{log}");
+    runs_from_ram(machine.up().login());
+}
+
+/// A damaged stick stops with a sentence and a question; another stick, and `r`, bring the system up.
+#[test]
+fn another_medium_and_another_try() {
+    let full = native("debian-ram");
+    let scratch = scratch();
+    let iso = scratch.path().join("damaged.iso");
+    sparse_copy(&full.iso, &iso);
+    let all = areas(&iso);
+    let frames = all.iter().find(|a| a.path == "ramforge/frames.000");
+    let frames = frames.unwrap();
+    flip(&iso, frames.offset + frames.len / 10, 3);
+    let mut machine = start("another-try", &stick(&iso));
+    let log = machine.wait_for(r"ramforge: nothing was started; type r to try again.*\n");
+    assert!(log.contains("STOPPED: chunk "), "{log}");
+    machine.remove_medium();
+    machine.plug("whole", &full.iso);
+    machine.type_line("r");
+    machine.wait_for("ramforge: trying again");
+    runs_from_ram(machine.up_after_all().login());
+}
+
+/// Without a shell being allowed `s` is nothing, and `p` switches the machine off.
+#[test]
+fn a_choice_switches_the_machine_off() {
+    let vm = native("debian-vm");
+    let least = vm.least_ram_mib();
+    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, least * 3 / 4);
+    let mut machine = start("choice-off", &machine);
+    let log = machine.wait_for(r"ramforge: nothing was started; type .*\n");
+    assert!(log.contains("STOPPED: too little RAM"), "{log}");
+    machine.type_line("s");
+    machine.type_line("p");
+    machine.off();
+}
+
+/// The menu of the ISO as a file: GRUB's loop device, and its path for ram-deploy. The file's ext4 is free afterwards.
+#[test]
+fn an_iso_file_on_ext4() {
+    let vm = native("debian-vm");
+    let scratch = scratch();
+    let dir = scratch.path().join("files/images");
+    std::fs::create_dir_all(&dir).unwrap();
+    sparse_copy(&vm.iso, &dir.join("system.iso"));
+    let (ext4, disk) = (scratch.path().join("ext4"), scratch.path().join("disk"));
+    let blocks = std::fs::metadata(&vm.iso).unwrap().len() / 4096 * 9 / 8 + 8192;
+    run(
+        "mke2fs",
+        &[
+            &"-q",
+            &"-t",
+            &"ext4",
+            &"-b",
+            &"4096",
+            &"-d",
+            &dir.parent().unwrap(),
+            &ext4,
+            &blocks.to_string(),
+        ],
+    );
+    iso_disk(&disk, LOOPBACK, &ext4);
+    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
+    let mut system = boot("iso-file-ext4", &machine).login();
+    let log = system.log();
+    assert!(
+        log.contains("MiB from vda2 (/images/system.iso) to"),
+        "{}",
+        system.tail()
+    );
+    system.remove_medium();
+    runs_from_ram(system);
+}
+
+/// The same on a FAT, which needs modules that are loaded for it alone.
+#[test]
+fn an_iso_file_on_fat() {
+    let vm = native("debian-vm");
+    let scratch = scratch();
+    let (fat, disk) = (scratch.path().join("fat"), scratch.path().join("disk"));
+    let size = std::fs::metadata(&vm.iso).unwrap().len() + (64 << 20);
+    std::fs::File::create(&fat).unwrap().set_len(size).unwrap();
+    run("mkfs.vfat", &[&"-F", &"32", &fat]);
+    run("mmd", &[&"-i", &fat, &"::images"]);
+    run("mcopy", &[&"-i", &fat, &vm.iso, &"::images/system.iso"]);
+    iso_disk(&disk, LOOPBACK, &fat);
+    let machine = Machine::new(&disk, Bus::Nvme, Firmware::Uefi, ROOMY);
+    let mut system = boot("iso-file-fat", &machine).login();
+    let log = system.log();
+    assert!(
+        log.contains("MiB from nvme0n1p2 (/images/system.iso) to"),
+        "{}",
+        system.tail()
+    );
+    system.remove_medium();
+    runs_from_ram(system);
+}
+
+/// What GRUB does who boots an ISO file.
+const LOOPBACK: &str = "\
+search --no-floppy --file --set=root /images/system.iso
+set iso_path=/images/system.iso
+export iso_path
+loopback loop $iso_path
+set root=(loop)
+configfile /boot/grub/loopback.cfg
+";
+
+/// The ISO's bytes in a partition are a medium like any other.
+#[test]
+fn a_partition() {
+    let vm = native("debian-vm");
+    let scratch = scratch();
+    let disk = scratch.path().join("disk");
+    let commands = "set root=(hd0,gpt2)\nconfigfile /boot/grub/grub.cfg\n";
+    iso_disk(&disk, commands, &vm.iso);
+    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
+    let system = boot("partition", &machine).login();
+    assert!(
+        system.log().contains("MiB from vda2 to"),
+        "{}",
+        system.tail()
+    );
+    runs_from_ram(system);
+}
+
+/// A signed medium asks before it writes and reads back what it wrote; with another signature it is nothing.
+#[test]
+fn a_strict_medium() {
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    let (private, public) = (path("private.pem"), path("public.pem"));
+    run(
+        "openssl",
+        &[&"genpkey", &"-algorithm", &"ed25519", &"-out", &private],
+    );
+    run(
+        "openssl",
+        &[&"pkey", &"-in", &private, &"-pubout", &"-out", &public],
+    );
+    let vm = strict(&private, &public);
+    judge_signature(&vm.iso, &public, scratch.path());
+
+    let iso = path("other.iso");
+    sparse_copy(&vm.iso, &iso);
+    let all = areas(&iso);
+    let signature = all.iter().find(|a| a.path == "ramforge/map.sig").unwrap();
+    flip(&iso, signature.offset + 40, 0);
+    let machine = |iso: &Path| Machine::new(iso, Bus::Cd, Firmware::Bios, ROOMY);
+    let end = boot("strict-unsigned", &machine(&iso));
+    let Outcome::Refused(sentence) = &end.outcome else {
+        panic!("{:?}: {}", end.outcome, end.tail());
+    };
+    assert!(
+        sentence.contains("is not signed with the key"),
+        "{sentence}"
+    );
+    drop(end);
+
+    let mut machine = start("strict", &machine(&vm.iso));
+    let log = machine.wait_for("ramforge: type y to go on.*\n");
+    assert!(!log.contains("copying"), "{log}");
+    machine.type_line("y");
+    machine.wait_for(r"ramforge: \d+ MiB read back and compared");
+    runs_from_ram(machine.up().login());
+}
+
+/// OpenSSL finds the signature right, and so it can be made with it too.
+fn judge_signature(iso: &Path, public: &Path, scratch: &Path) {
+    for name in ["map", "map.sig"] {
+        run(
+            "xorriso",
+            &[
+                &"-osirrox",
+                &"on",
+                &"-indev",
+                &iso,
+                &"-extract",
+                &format!("/ramforge/{name}"),
+                &scratch.join(name),
+            ],
+        );
+    }
+    run(
+        "openssl",
+        &[
+            &"pkeyutl",
+            &"-verify",
+            &"-pubin",
+            &"-inkey",
+            &public,
+            &"-rawin",
+            &"-in",
+            &scratch.join("map"),
+            &"-sigfile",
+            &scratch.join("map.sig"),
+        ],
+    );
+}
+
+#[test]
+fn a_disc_is_ejected_when_asked() {
+    let vm = native("debian-vm");
+    let scratch = scratch();
+    let iso = scratch.path().join("eject.iso");
+    with_words(&vm.iso, &iso, "rd.ramforge.eject");
+    let machine = Machine::new(&iso, Bus::Cd, Firmware::Bios, ROOMY);
+    let mut system = boot("eject", &machine).login();
+    assert_eq!(system.outcome, Outcome::Login);
+    assert!(system.tray_is_open(), "{}", system.tail());
+    runs_from_ram(system);
+}
