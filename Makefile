@@ -27,10 +27,11 @@ test: test-setup build
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	shellcheck pipeline.sh tools/*.sh tests/run tests/bench .ci/run
+	shellcheck pipeline.sh tools/*.sh tests/run tests/bench tests/bench-deploy .ci/run
 
 bench: test-setup build
 	tests/bench
+	@echo "how fast an ISO is deployed: tests/bench-deploy ISO"
 	python3 formats/description/tests/kiwi/bench.py
 
 # Damaged descriptions for SECONDS; prints the executions it reached, and stops at a panic or a hang.
@@ -41,10 +42,12 @@ fuzz:
 
 # The fault tests for longer, with other points every day, and a tree of 8 GiB.
 POINTS ?= 1000
+BOOTS ?= 100
 soak: test-setup build
 	RAMFORGE_BUILT=1 RAMFORGE_FAULT_SEED=$${RAMFORGE_FAULT_SEED:-$$(date +%Y%m%d)} RAMFORGE_FAULT_POINTS=$(POINTS) \
-		RAMFORGE_TREE_MIB=$${RAMFORGE_TREE_MIB:-8192} \
-		$(CARGO) test -p pipeline-tests --test kill --test disk_full --test damage --test memory -- --nocapture --test-threads 1
+		RAMFORGE_FAULT_BOOTS=$(BOOTS) RAMFORGE_TREE_MIB=$${RAMFORGE_TREE_MIB:-8192} \
+		$(CARGO) test -p pipeline-tests --test kill --test disk_full --test damage --test damaged_media --test memory \
+		-- --nocapture --test-threads 1
 
 # The JSON Schemas of the manifest, from its types.
 schema:
