@@ -32,6 +32,7 @@ pub enum Word {
 #[rustfmt::skip]
 const FIELDS: &[(&str, Word)] = &[
     ("version", Version),
+    ("options.public_key", Value("the option --public-key")),
     ("options.*", Value("the option --{0}")),
     ("tools.*", Changed("the host's program {0}")),
 
