@@ -24,7 +24,8 @@ use crate::chunker::{Chunked, Chunker};
 use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 
 /// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk. 3: modules of the initramfs.
-const VERSION: u32 = 3;
+/// 4: access control lists have the form of the disk.
+const VERSION: u32 = 4;
 
 fn main() -> ExitCode {
     let about =

@@ -10,6 +10,7 @@
 //! (`EXT4_IOC_RESIZE_FS`) and converts it to `meta_bg`, which kernels before 6.9, and stable ones before
 //! March 2024, got wrong beyond 16 GiB. Names that are not UTF-8, sockets, sub-second times, holes.
 
+mod acl;
 mod format;
 pub mod reader;
 
@@ -371,8 +372,19 @@ impl Tree {
 
     fn attributes(&mut self, handle: InodeHandle, node: &Node) -> Result<()> {
         for (name, value) in &node.xattrs {
+            let value = match acl::is_acl(name) {
+                true => acl::to_disk(value).map_err(|e| {
+                    let fact = format!("{name}: {e}");
+                    Error::unfit(
+                        &node.path,
+                        fact,
+                        "a list of version 2, as getxattr gives it",
+                    )
+                })?,
+                false => value.clone(),
+            };
             self.builder
-                .set_xattr(handle, name, value)
+                .set_xattr(handle, name, &value)
                 .map_err(foreign(&node.path))?;
         }
         Ok(())

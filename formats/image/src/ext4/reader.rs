@@ -8,6 +8,7 @@
 
 use std::io;
 
+use super::acl;
 use super::format::{
     EXTENT_MAGIC, EXTENTS_FL, Fields, GOOD_OLD_INODE, INCOMPAT_64BIT, INCOMPAT_KNOWN, MAGIC,
     MAX_DEPTH, SUPERBLOCK, WRITTEN, XATTR_HEADER, XATTR_MAGIC, XATTR_PREFIXES,
@@ -336,37 +337,13 @@ fn parse_xattrs(area: &[u8], mut at: usize, found: &mut Vec<(String, Vec<u8>)>) 
         };
         let bytes = fields.slice(usize::from(value.0), value.2 as usize)?;
         let bytes = match index {
-            2 | 3 => acl(&bytes)?,
+            2 | 3 => acl::from_disk(&bytes)?,
             _ => bytes,
         };
         found.push((format!("{prefix}{name}"), bytes));
         at += (16 + name_length).next_multiple_of(4);
     }
     Ok(())
-}
-
-/// An access control list in the form of system calls (`posix_acl_xattr.h`) from that of the disk.
-fn acl(disk: &[u8]) -> io::Result<Vec<u8>> {
-    /// Tags whose entries name somebody.
-    const NAMED: [u16; 2] = [0x2, 0x8];
-    let fields = Fields(disk);
-    if fields.u32(0)? != 1 {
-        return Err(damaged("an access control list is of an unknown version"));
-    }
-    let mut out = 2u32.to_le_bytes().to_vec();
-    let mut at = 4;
-    while at < disk.len() {
-        let tag = fields.u16(at)?;
-        out.extend(fields.slice(at, 4)?); //    tag, permissions
-        at += 4;
-        let mut id = u32::MAX;
-        if NAMED.contains(&tag) {
-            id = fields.u32(at)?;
-            at += 4;
-        }
-        out.extend(id.to_le_bytes());
-    }
-    Ok(out)
 }
 
 /// Major and minor number of a device node.
