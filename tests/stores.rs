@@ -54,7 +54,7 @@ fn goes_down_clean(system: Booted) {
 fn zram(name: &str, example: &Example, ram: u64) {
     let mut system = started(name, example, ram);
     assert_eq!(
-        system.sure("findmnt -no SOURCE,FSTYPE /"),
+        system.sure("findmnt -rno SOURCE,FSTYPE /"),
         "/dev/zram1 ext4"
     );
     // As large as the description's RAM disk, less what the file system itself takes.
@@ -103,7 +103,7 @@ fn zram_without_dracut() {
 /// Everything that must hold with tmpfs, in one boot.
 fn tmpfs(name: &str, example: &Example, ram: u64) {
     let mut system = started(name, example, ram);
-    assert_eq!(system.sure("findmnt -no SOURCE,FSTYPE /"), "tmpfs tmpfs");
+    assert_eq!(system.sure("findmnt -rno SOURCE,FSTYPE /"), "tmpfs tmpfs");
     let size = number(&system.sure("df -B1 --output=size / | tail -1"));
     assert!(size < ram << 20, "{size} bytes in a machine of {ram} MiB");
     assert!(number(&system.sure("df --output=iavail / | tail -1")) > 1000);

@@ -9,7 +9,7 @@
 //! `rd.ramforge.store=` on the kernel command line chooses, whether it stands in the description's kernelcmdline or
 //! was typed in the boot menu.
 
-mod chunks;
+pub(crate) mod chunks;
 pub mod tmpfs;
 mod unpack;
 pub mod zram;

@@ -213,3 +213,34 @@ fn buffers_stay_within_the_budget() {
         assert!(held <= 64 << 20, "{chunk_size}: {held}");
     }
 }
+
+/// Read here and there, the image is the same, and a wrong byte is met where its chunk is looked at.
+#[test]
+fn a_part_of_the_image_is_read_here_and_there() {
+    use crate::store::chunks::Chunks;
+    use ::image::ext4::reader::ReadAt;
+
+    let (bytes, map, payload) = image();
+    let source = memory(payload.clone());
+    let part = CHUNK + 512..bytes.len() as u64;
+    let chunks = Chunks::new(&map, &source, part.clone());
+    let mut found = vec![0; 2 * CHUNK as usize];
+    for at in [0, 7, 3 * CHUNK - 512, 6 * CHUNK, 100] {
+        chunks.read_at(at, &mut found).unwrap();
+        let from = (part.start + at) as usize;
+        assert!(found == bytes[from..from + found.len()], "{at}");
+    }
+    let behind = part.end - part.start - 2 * CHUNK + 1;
+    assert!(chunks.read_at(behind, &mut found).is_err());
+
+    let mut damaged = payload;
+    *damaged.last_mut().unwrap() ^= 1;
+    let source = memory(damaged);
+    let chunks = Chunks::new(&map, &source, 0..map.size);
+    chunks.read_at(0, &mut found).unwrap();
+    let error = chunks.read_at(map.size - 10, &mut found[..10]).unwrap_err();
+    assert!(
+        error.to_string().starts_with("chunk 9 at payload offset"),
+        "{error}"
+    );
+}

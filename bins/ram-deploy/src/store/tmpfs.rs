@@ -122,17 +122,18 @@ impl Tmpfs {
 }
 
 fn failed(error: io::Error) -> Stop {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Stop>())
-    {
-        Some(stop) => stop.clone(),
-        None => Stop::new(
-            format!("unpacking into the tmpfs failed: {error}"),
-            "this is most often too little RAM: add RAM, build a smaller image, or set rd.ramforge.store=zram in the \
-             boot menu",
-        ),
+    let inner = error.get_ref();
+    if let Some(stop) = inner.and_then(|inner| inner.downcast_ref::<Stop>()) {
+        return stop.clone();
     }
+    let way_out = match error.kind() {
+        // The bytes are those that were built: every chunk was verified.
+        io::ErrorKind::InvalidData => "set rd.ramforge.store=brd in the boot menu",
+        _ => {
+            "this is most often too little RAM: add RAM or set rd.ramforge.store=zram in the boot menu"
+        }
+    };
+    Stop::new(format!("unpacking into the tmpfs failed: {error}"), way_out)
 }
 
 /// Nodes of memory of this machine.
@@ -198,6 +199,22 @@ mod tests {
         for (list, expected) in [("0", 1), ("0-1", 2), ("0-1,4", 3), ("", 0), ("x", 0)] {
             assert_eq!(count(list), expected, "{list}");
         }
+    }
+
+    #[test]
+    fn a_failure_has_the_way_out_of_its_kind() {
+        let sentence = |error| failed(error).to_string();
+        let stop = Stop::new("chunk 7 is damaged", "try another medium");
+        assert_eq!(
+            sentence(io::Error::other(stop)),
+            "chunk 7 is damaged; try another medium"
+        );
+        let odd = io::Error::new(io::ErrorKind::InvalidData, "/a: ext4: odd");
+        assert!(
+            sentence(odd).ends_with("/a: ext4: odd; set rd.ramforge.store=brd in the boot menu")
+        );
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(sentence(full).contains("too little RAM"));
     }
 
     #[test]

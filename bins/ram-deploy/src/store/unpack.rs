@@ -19,6 +19,7 @@ use image::ext4::reader::{self, Extent, Inode, ReadAt, Reader};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use crate::pages;
+use crate::stop::Stop;
 
 /// Bytes that are copied at once.
 const PIECE: u64 = 1 << 20;
@@ -76,8 +77,7 @@ impl<'a> Unpack<'a> {
         rest.directories.push((PathBuf::new(), reader::ROOT));
         let mut next = 0;
         while let Some((path, number)) = rest.directories.get(next).cloned() {
-            let read = self.directory(&path, number, &mut rest);
-            read.map_err(|e| at(&path, e))?;
+            self.directory(&path, number, &mut rest)?;
             next += 1;
         }
         rest.files.sort();
@@ -98,8 +98,9 @@ impl<'a> Unpack<'a> {
     }
 
     fn directory(&self, path: &Path, number: u32, rest: &mut Rest) -> io::Result<()> {
-        let directory = self.reader.inode(number)?;
-        for (name, number) in self.reader.entries(&directory)? {
+        let directory = self.reader.inode(number);
+        let entries = directory.and_then(|inode| self.reader.entries(&inode));
+        for (name, number) in entries.map_err(|e| at(path, e))? {
             if number != reader::ROOT && !(path.as_os_str().is_empty() && name == LOST) {
                 let path = path.join(OsStr::from_bytes(&name));
                 let made = self.entry(&path, number, rest);
@@ -264,9 +265,9 @@ impl<'a> Unpack<'a> {
     }
 }
 
-/// An error with the path; one that has words of its own keeps them alone.
+/// An error with the path; a sentence about the medium keeps its words alone.
 fn at(path: &Path, error: io::Error) -> io::Error {
-    if error.get_ref().is_some() {
+    if error.get_ref().is_some_and(|inner| inner.is::<Stop>()) {
         return error;
     }
     io::Error::new(error.kind(), format!("/{}: {error}", path.display()))

@@ -12,8 +12,11 @@ impl ReadAt for Disk {
     }
 }
 
-/// What must be the same of every entry below `root`: type and mode, owner, group, size, links, time, content.
-fn facts(root: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, u64, u64, i64, Vec<u8>)> {
+/// Type and mode, owner, group, size, links, time, content.
+type Fact = (u32, u32, u32, u64, u64, i64, Vec<u8>);
+
+/// What must be the same of every entry below `root`.
+fn facts(root: &Path) -> BTreeMap<PathBuf, Fact> {
     let mut facts = BTreeMap::new();
     let mut waiting = vec![root.to_owned()];
     while let Some(dir) = waiting.pop() {
