@@ -153,7 +153,13 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
     let carried = cx.part("modules", || initramfs::carry(store, &tree, kernel, &base))?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let zram_bytes = zram::measure(cx, &input.disk.map, root(&input)?)?;
-    let config = config(&input, options, unpacked, zram_bytes, tree.iter().count() as u64)?;
+    let config = config(
+        &input,
+        options,
+        unpacked,
+        zram_bytes,
+        tree.iter().count() as u64,
+    )?;
     let modules = carried.list.modules.iter().map(|m| m.name.clone());
     let modules = modules.collect();
     let items = match kind {

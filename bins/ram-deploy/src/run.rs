@@ -59,14 +59,7 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     if config.ask {
         policy::ask(&question(&medium, &store), console);
     }
-    let medium = match fill(&store, medium, &wanted, &mut loader, console) {
-        Ok(medium) => medium,
-        Err(stop) => {
-            // The next try begins with an empty store, and until then its RAM is free.
-            store.remove();
-            return Err(stop);
-        }
-    };
+    let medium = fill(&store, medium, &wanted, &mut loader, console)?;
     release(medium, cmdline, console);
     if let Store::Blocks(blocks) = &store {
         settle(blocks, &config, cmdline, console)?;
@@ -82,7 +75,8 @@ fn question(medium: &Medium, store: &Store) -> String {
     )
 }
 
-/// Fills the store from the medium, and gives that back; `None` where it was pulled out in the end.
+/// Fills the store from the medium, and gives that back; `None` where it was pulled out in the end. After a failure the
+/// next try begins with an empty store, and until then its RAM is free.
 fn fill(
     store: &Store,
     medium: Medium,
@@ -97,13 +91,17 @@ fn fill(
     match store {
         Store::Blocks(blocks) => {
             let target = blocks.open(config, loader, console)?;
-            copy(&map, &payload, &from, &target, &blocks.device(), console)?;
-            if config.read_back {
-                compare(&map, &target, console)?;
-            }
+            let copied = copy(&map, &payload, &from, &target, &blocks.device(), console);
+            let compared = copied.and_then(|()| match config.read_back {
+                true => compare(&map, &target, console),
+                false => Ok(()),
+            });
+            drop(target);
+            compared.inspect_err(|_| store.remove())?;
         }
         Store::Tmpfs(tmpfs) => {
-            tmpfs.deploy(config, &map, &payload, &from, console)?;
+            let unpacked = tmpfs.deploy(config, &map, &payload, &from, console);
+            unpacked.inspect_err(|_| store.remove())?;
             if config.read_back {
                 console.say("files in a tmpfs are not read back; every chunk was verified");
             }
