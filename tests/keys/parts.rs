@@ -144,6 +144,9 @@ pub const ROWS: &[Row] = &[
         "the host's program apt-get changed"),
     row(&["rootfs-assemble tools.apt-config"], Program("apt-config"), &[(ROOTFS, &[])],
         "the host's program apt-config changed"),
+    // What scripts made with a network serves a build without one.
+    row(&["rootfs-assemble identity.network"], Option("rootfs-assemble", "--offline"), &[(ROOTFS, &[])],
+        "whether scripts have a network was yes, is no"),
 ];
 
 /// What needs the initramfs anew, or all packages: the dear ones. Only the tree is made: [`ROWS`] show what lies
