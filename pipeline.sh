@@ -78,11 +78,12 @@ signal() {
 }
 
 # Runs a command so that a signal to this script reaches all of its programs.
+signalled=
 attend() {
     "$@" &
     local group=$! code=0
     # shellcheck disable=SC2064
-    trap "signal $group" INT TERM HUP
+    trap "signalled=yes; signal $group" INT TERM HUP
     wait $group || code=$?
     while kill -0 $group 2>/dev/null; do code=0 && wait $group || code=$?; done
     trap - INT TERM HUP
@@ -93,6 +94,9 @@ attend() {
 build() {
     local code=0
     attend stages "$@" || code=$?
+    if [ $code = 130 ] && [ -z "$signalled" ]; then
+        echo "pipeline.sh: error: a stage was interrupted, or ended well and wrote no manifest" >&2
+    fi
     if [ $code = 0 ] || [ $code = 4 ]; then
         attend ramforge export --manifest "$manifest" -o "$out" || code=$?
     fi

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use journal::Event;
 use pipeline_tests::{command, events, example, root, scratch, store, text};
 use serde_json::Value;
@@ -42,6 +45,26 @@ fn a_stage_in_shell_takes_the_place_of_ours() {
             .iter()
             .any(said)
     );
+}
+
+#[test]
+fn a_stage_that_writes_no_manifest_is_told() {
+    let scratch = scratch();
+    let silent = scratch.path().join("desc-parse");
+    std::fs::write(&silent, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&silent, Permissions::from_mode(0o755)).unwrap();
+    let others = std::env::var("PATH").unwrap();
+    let output = command(root().join("pipeline.sh"))
+        .env("RAMFORGE_STORE", scratch.path().join("store"))
+        .env("PATH", format!("{}:{others}", scratch.path().display()))
+        .arg("-o")
+        .arg(scratch.path().join("out"))
+        .arg(root().join("examples/debian-vm"))
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("wrote no manifest"), "{said}");
 }
 
 fn run_ramforge(arguments: &[&str]) -> String {
