@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use ::journal::Event;
 use clap::Args;
-use manifest::{Manifest, Object, Plan, Section, StageKey, stage_key, to_canonical};
+use manifest::{
+    Manifest, Object, Plan, Section, StageKey, canonical_value, stage_key, stage_key_of,
+    to_canonical,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -271,11 +274,12 @@ where
         let plan = verb(&mut cx, options)?;
         tell(&cx)?;
         let value = serde_json::to_value(&plan).map_err(|e| Error::failed(e.to_string()))?;
-        let key = stage_key(stage.name, &value)?;
-        let section = cx.store.put(to_canonical(&value)?.as_bytes())?;
+        let text = canonical_value(&value)?;
+        let key = stage_key_of(stage.name, &text);
+        let section = cx.store.put(text.as_bytes())?;
         journal_started(&cx, stage.program, key, section)?;
         journal_finished(&cx, key, section, begin)?;
-        cx.manifest.set(&plan)?;
+        cx.manifest.set_value::<Plan>(value);
         write_line(&cx.manifest.to_line()?)?;
         Ok(Exit::Done)
     })

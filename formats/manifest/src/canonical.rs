@@ -1,7 +1,7 @@
 //! Canonical JSON: RFC 8785, restricted to integers that every reader holds exactly.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
@@ -14,10 +14,34 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// [`Error::NotAnInteger`] where a number has a fraction, an exponent or too many digits.
 pub fn to_canonical<T: Serialize>(value: &T) -> Result<String> {
     let value = serde_json::to_value(value).map_err(|e| Error::Unwritable(e.to_string()))?;
-    check_integers(&value)?;
-    let written = match in_order(&value) {
-        true => serde_json::to_string(&value),
-        false => serde_json_canonicalizer::to_string(&value),
+    canonical_value(&value)
+}
+
+/// As [`to_canonical`], for what is JSON already: nothing is copied.
+///
+/// # Errors
+/// As [`to_canonical`].
+pub fn canonical_value(value: &Value) -> Result<String> {
+    write(value, inexact(value), in_order(value))
+}
+
+/// As [`canonical_value`], for an object.
+pub(crate) fn canonical_fields(fields: &Map<String, Value>) -> Result<String> {
+    write(fields, inexact_field(fields), fields_in_order(fields))
+}
+
+/// Most manifests are large and right, so the place of a number is put together only when it is wrong.
+fn write<T: Serialize>(
+    value: &T,
+    inexact: Option<(String, String)>,
+    in_order: bool,
+) -> Result<String> {
+    if let Some((place, number)) = inexact {
+        return Err(Error::NotAnInteger { place, number });
+    }
+    let written = match in_order {
+        true => serde_json::to_string(value),
+        false => serde_json_canonicalizer::to_string(value),
     };
     written.map_err(|e| Error::Unwritable(e.to_string()))
 }
@@ -27,22 +51,14 @@ pub fn to_canonical<T: Serialize>(value: &T) -> Result<String> {
 fn in_order(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().all(in_order),
-        Value::Object(fields) => {
-            fields.keys().is_sorted()
-                && fields
-                    .iter()
-                    .all(|(name, item)| name.is_ascii() && in_order(item))
-        }
+        Value::Object(fields) => fields_in_order(fields),
         _ => true,
     }
 }
 
-/// Most manifests are large and right, so the place of a number is put together only when it is wrong.
-fn check_integers(value: &Value) -> Result<()> {
-    match inexact(value) {
-        Some((place, number)) => Err(Error::NotAnInteger { place, number }),
-        None => Ok(()),
-    }
+fn fields_in_order(fields: &Map<String, Value>) -> bool {
+    let all = |(name, item): (&String, &Value)| name.is_ascii() && in_order(item);
+    fields.keys().is_sorted() && fields.iter().all(all)
 }
 
 /// The first number that is no exact integer, with its JSON pointer.
@@ -57,12 +73,14 @@ fn inexact(value: &Value) -> Option<(String, String)> {
             let mut items = items.iter().enumerate();
             items.find_map(|(i, item)| Some(below(i, inexact(item)?)))
         }
-        Value::Object(fields) => {
-            let mut fields = fields.iter();
-            fields.find_map(|(name, item)| Some(below(name, inexact(item)?)))
-        }
+        Value::Object(fields) => inexact_field(fields),
         Value::Null | Value::Bool(_) | Value::String(_) => None,
     }
+}
+
+fn inexact_field(fields: &Map<String, Value>) -> Option<(String, String)> {
+    let mut fields = fields.iter();
+    fields.find_map(|(name, item)| Some(below(name, inexact(item)?)))
 }
 
 fn below(name: impl std::fmt::Display, (place, number): (String, String)) -> (String, String) {

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::canonical::to_canonical;
+use crate::canonical::canonical_fields;
 use crate::error::{Error, Result};
 use crate::plan::{Origin, Plan};
 use crate::section::{KNOWN, Section, check};
@@ -56,7 +56,7 @@ impl Manifest {
     /// # Errors
     /// [`Error::NotAnInteger`] where an unknown section holds another number.
     pub fn to_line(&self) -> Result<String> {
-        to_canonical(&self.fields)
+        canonical_fields(&self.fields)
     }
 
     /// One known section, whole.
@@ -105,8 +105,13 @@ impl Manifest {
     /// [`Error::Unwritable`] where the section cannot be written as JSON.
     pub fn set<S: Section>(&mut self, section: &S) -> Result<()> {
         let value = serde_json::to_value(section).map_err(|e| Error::Unwritable(e.to_string()))?;
-        self.fields.insert(S::NAME.to_owned(), value);
+        self.set_value::<S>(value);
         Ok(())
+    }
+
+    /// Adds or replaces one section that is JSON already.
+    pub fn set_value<S: Section>(&mut self, section: Value) {
+        self.fields.insert(S::NAME.to_owned(), section);
     }
 }
 

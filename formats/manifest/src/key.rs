@@ -39,9 +39,14 @@ impl fmt::Display for StageKey {
 /// # Errors
 /// As [`to_canonical`].
 pub fn stage_key<T: Serialize>(stage: &str, facts: &T) -> Result<StageKey> {
+    Ok(stage_key_of(stage, &to_canonical(facts)?))
+}
+
+/// As [`stage_key`], where the canonical JSON of the facts is at hand.
+pub fn stage_key_of(stage: &str, canonical: &str) -> StageKey {
     let context = format!("ramforge 2026 stage key: {stage}");
-    let key = blake3::derive_key(&context, to_canonical(facts)?.as_bytes());
-    Ok(StageKey(Digest::from(blake3::Hash::from_bytes(key))))
+    let key = blake3::derive_key(&context, canonical.as_bytes());
+    StageKey(Digest::from(blake3::Hash::from_bytes(key)))
 }
 
 /// The key of a part of a stage: as [`stage_key`], with a context string of its own.
@@ -70,6 +75,7 @@ mod tests {
         let facts = json!({"version": 1});
         let key = stage_key("raw-image", &facts).unwrap();
         assert_eq!(key, stage_key("raw-image", &facts).unwrap());
+        assert_eq!(key, stage_key_of("raw-image", "{\"version\":1}"));
         assert_ne!(key, stage_key("iso-pack", &facts).unwrap());
         assert_ne!(key, stage_key("raw-image", &json!({"version": 2})).unwrap());
     }

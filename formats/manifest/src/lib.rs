@@ -27,12 +27,12 @@ mod rootfs;
 mod section;
 mod verdict;
 
-pub use canonical::to_canonical;
+pub use canonical::{canonical_value, to_canonical};
 pub use disk::{Disk, FileSystem, Partition, PartitionRole};
 pub use document::{FORMAT, Manifest};
 pub use error::{Error, Result};
 pub use initrd::{Initrd, Segment};
-pub use key::{StageKey, package_key, part_key, stage_key};
+pub use key::{StageKey, package_key, part_key, stage_key, stage_key_of};
 pub use lock::{InvalidLock, Lock, LockedPackage, Request};
 pub use media::{BootEntry, Media};
 pub use object::{Digest, Object};
