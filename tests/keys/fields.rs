@@ -225,6 +225,10 @@ pub const ROWS: &[Row] = &[
     row(&["image/repository@distribution"], ("distribution=\"stable\"", "distribution=\"testing\""), SOURCES),
     row(&["image/repository@components"], ("components=\"main\"", "components=\"main contrib\""), SOURCES),
     row(&["image/repository@imageinclude"], ("imageinclude=\"true\"", "imageinclude=\"false\""), REPOSITORIES),
+    Row {
+        given: &[("<repository profiles", "<repository alias=\"only\" imageonly=\"true\" repository_gpgcheck=\"false\"><source path=\"dir://@REPOSITORY@\"/></repository><repository profiles")],
+        ..row(&["image/repository@imageonly"], ("imageonly=\"true\"", "imageonly=\"false\""), SOURCES)
+    },
     row(&["image/repository@repository_gpgcheck"], ("repository_gpgcheck=\"true\"", "repository_gpgcheck=\"false\""), REPOSITORIES),
     refused(&["image/repository@sourcetype"], ("sourcetype=\"baseurl\"", "sourcetype=\"metalink\"")),
     // A second way to the same directory.

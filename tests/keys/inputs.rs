@@ -77,7 +77,7 @@ pub const ROWS: &[Row] = &[
     row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
-    row("rootfs-assemble: where the tree lives, and how old metadata may be", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1".into())], NOTHING),
+    row("rootfs-assemble: where the tree lives, how old metadata may be, where credentials are", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1 --auth /dev/null".into())], NOTHING),
     row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = vec![("rootfs-assemble", "--refresh".into())], NOTHING),
 
     row("desc-parse --profile", |_, _, call| call.arguments = &["--profile", "base", "--profile", "amd", "--profile", "more"], &["rootfs-assemble plan.profiles"]),

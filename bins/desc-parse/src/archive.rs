@@ -2,12 +2,57 @@
 //!
 //! Owners, modes and times are those of the archive: it says them on purpose, and they are the same on
 //! every machine. *Not read:* sparse maps beyond what the tar crate resolves, ACLs.
+//!
+//! A few KiB may unpack to any number of TiB, so all archives of a description share one [`Budget`], and what
+//! the reader holds in memory (long names, attributes, the decoder's window) has a limit of its own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use stage::Context;
 use store::tree::{Entry, Kind, Tree, encode_path};
+
+/// Most bytes that all archives of a description unpack to.
+const MAX_UNPACKED: u64 = 16 << 30;
+/// Most entries of all archives of a description.
+const MAX_ENTRIES: u64 = 500_000;
+/// Most bytes between the contents of two entries: headers, long names, extended attributes.
+const MAX_HEADERS: u64 = 1 << 20;
+/// Most bytes of memory of a decoder: the window of `xz -9` is 64 MiB, of `zstd --long` 128 MiB.
+const MAX_WINDOW: u64 = 256 << 20;
+
+/// What the archives of a description may still unpack.
+pub struct Budget {
+    bytes: u64,
+    entries: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            bytes: MAX_UNPACKED,
+            entries: MAX_ENTRIES,
+        }
+    }
+}
+
+impl Budget {
+    /// Takes one entry with its content out of the budget.
+    fn spend(&mut self, bytes: u64) -> Result<(), String> {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.ok_or_else(|| {
+            let limit = MAX_UNPACKED >> 30;
+            format!("it unpacks to more than the {limit} GiB that all archives may have together")
+        })?;
+        let left = self.entries.checked_sub(1);
+        self.entries = left.ok_or_else(|| {
+            format!("all archives may have {MAX_ENTRIES} entries together, and it has more")
+        })?;
+        Ok(())
+    }
+}
 
 /// Unpacks an archive into `target` (relative to the root, empty for the root itself).
 ///
@@ -18,18 +63,48 @@ pub fn add_archive(
     tree: &mut Tree,
     archive: impl Read + 'static,
     target: &str,
+    budget: &mut Budget,
 ) -> Result<(), String> {
-    let mut tar = tar::Archive::new(decompressed(archive)?);
+    let allowance = Rc::new(Cell::new(MAX_HEADERS));
+    let reader = Metered {
+        reader: decompressed(archive)?,
+        allowance: Rc::clone(&allowance),
+    };
+    let mut tar = tar::Archive::new(reader);
     for found in tar.entries().map_err(|e| e.to_string())? {
         stage::interrupted().map_err(|e| e.to_string())?;
         let mut found = found.map_err(|e| e.to_string())?;
+        budget.spend(found.size())?;
+        // Its content is stored or skipped, never held: only what comes before the next entry counts.
+        allowance.set(found.size().saturating_add(MAX_HEADERS));
         if let Some(entry) = convert(cx, &mut found, target)? {
             tree.insert_parents(&entry.path, 0);
             tree.insert(entry);
         }
+        std::io::copy(&mut found, &mut std::io::sink()).map_err(|e| e.to_string())?;
+        allowance.set(MAX_HEADERS);
     }
     Ok(())
 }
+
+/// A reader that fails where more is read than is allowed at the moment.
+struct Metered {
+    reader: Box<dyn Read>,
+    allowance: Rc<Cell<u64>>,
+}
+
+impl Read for Metered {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        match self.allowance.get().checked_sub(read as u64) {
+            Some(left) => self.allowance.set(left),
+            None => return Err(std::io::Error::other(TOO_LONG)),
+        }
+        Ok(read)
+    }
+}
+
+const TOO_LONG: &str = "a name or attribute in it is longer than any has";
 
 fn decompressed(archive: impl Read + 'static) -> Result<Box<dyn Read>, String> {
     let mut reader = BufReader::new(archive);
@@ -37,11 +112,17 @@ fn decompressed(archive: impl Read + 'static) -> Result<Box<dyn Read>, String> {
     Ok(match head {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(reader))
+            const CONCATENATED: u32 = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(MAX_WINDOW, CONCATENATED);
+            let stream = stream.map_err(|e| e.to_string())?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(reader, stream))
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let decoder = zstd::stream::read::Decoder::with_buffer(reader);
-            Box::new(decoder.map_err(|e| e.to_string())?)
+            let mut decoder = decoder.map_err(|e| e.to_string())?;
+            let window = MAX_WINDOW.ilog2() - 1;
+            decoder.window_log_max(window).map_err(|e| e.to_string())?;
+            Box::new(decoder)
         }
         [b'B', b'Z', b'h', ..] => return Err("it is compressed with bzip2".to_owned()),
         [] => return Err("it is empty".to_owned()),

@@ -8,7 +8,7 @@ use manifest::{Object, SigningKey};
 use stage::{Context, Result};
 use store::tree::{Kind, Tree};
 
-use crate::archive::add_archive;
+use crate::archive::{Budget, add_archive};
 use crate::directory::Directory;
 use crate::overlay::{add_directory, entry};
 
@@ -42,8 +42,9 @@ pub fn gather(
 ) -> Result<()> {
     keys(cx, directory, draft, report)?;
     let mut tree = Tree::default();
-    archives(cx, directory, draft, &mut tree, report);
-    overlay(cx, directory, draft, &mut tree, report)?;
+    let mut budget = Budget::default();
+    archives(cx, directory, draft, &mut tree, &mut budget, report);
+    overlay(cx, directory, draft, &mut tree, &mut budget, report)?;
     files(cx, directory, draft, &mut tree, report)?;
     if !tree.is_empty() {
         draft.plan.overlay = Some(tree.write(cx.store())?);
@@ -141,6 +142,7 @@ fn archives(
     directory: &Directory,
     draft: &Draft,
     tree: &mut Tree,
+    budget: &mut Budget,
     report: &mut Report,
 ) {
     for archive in &draft.wants.archives {
@@ -151,7 +153,7 @@ fn archives(
                 continue;
             }
         };
-        if let Err(fact) = add_archive(cx, tree, file, &archive.target) {
+        if let Err(fact) = add_archive(cx, tree, file, &archive.target, budget) {
             let fact = format!("the archive {} cannot be unpacked: {fact}", archive.path);
             let label = "expected tar, plain or with gzip, xz or zstd";
             report.add(error(code::BAD_ARCHIVE, archive.span, fact, label));
@@ -164,6 +166,7 @@ fn overlay(
     directory: &Directory,
     draft: &Draft,
     tree: &mut Tree,
+    budget: &mut Budget,
     report: &mut Report,
 ) -> Result<()> {
     if is_own_directory(directory, "root", report) {
@@ -172,7 +175,7 @@ fn overlay(
         let opened = directory
             .open(name)
             .map_err(|e| description::file_error_words(&e));
-        if let Err(fact) = opened.and_then(|file| add_archive(cx, tree, file, "")) {
+        if let Err(fact) = opened.and_then(|file| add_archive(cx, tree, file, "", budget)) {
             report.add(error_nowhere(code::BAD_ARCHIVE, format!("{name}: {fact}")));
         }
     }

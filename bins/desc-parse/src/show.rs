@@ -166,6 +166,7 @@ fn source(r: &Repository) -> String {
     facts.extend((!r.keys.is_empty()).then(|| format!("own keys: {}", r.keys.len())));
     facts.extend((!r.signature_check).then(|| "signature not checked".to_owned()));
     facts.extend(r.imageinclude.then(|| "stays in the image".to_owned()));
+    facts.extend(r.imageonly.then(|| "for the image only".to_owned()));
     let words = [&r.distribution, &r.components].into_iter().flatten();
     let words: Vec<&str> = words.map(String::as_str).collect();
     format!("{} {} ({})", r.uri, words.join(" "), facts.join(", "))
@@ -192,9 +193,17 @@ fn user(u: &User) -> String {
     text
 }
 
-/// A named line; nothing where there is nothing to say.
+/// A named line; nothing where there is nothing to say. What a terminal would obey instead of showing it is
+/// written as an escape.
 fn line(name: &str, text: &str) -> String {
-    match text.trim() {
+    let mut shown = String::new();
+    for c in text.trim().chars() {
+        match c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    match shown.as_str() {
         "" => String::new(),
         text => format!("{name:>12}  {text}\n"),
     }

@@ -399,7 +399,7 @@ fn what_is_carried_stands_in_the_plan() {
         plan["origins"]["/carried/preferences~1showlicense"]["line"],
         7
     );
-    assert_eq!(plan["format"], 2);
+    assert_eq!(plan["format"], 3);
 }
 
 #[test]
@@ -516,6 +516,54 @@ fn bad_archives_are_refused() {
         (b"\x1f\x8b\x08\x00rubbish", "cannot be unpacked"),
     ] {
         bench.write("a.tar", bytes);
+        bench.run(&[]).says(&["R0303", words, "config.xml:7:39"]);
+    }
+}
+
+/// A tar header: name, kind, size.
+fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("file").unwrap();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn an_archive_that_unpacks_to_more_than_it_may_is_refused() {
+    let bench = Bench::new(&document(
+        TYPE,
+        r#"<packages type="image"><archive name="a.tar"/></packages>"#,
+    ));
+    // A file of 17 GiB.
+    let large = header(tar::EntryType::Regular, 17 << 30);
+    // A sparse file whose one hole is larger still, in an archive of a KiB.
+    let mut sparse = header(tar::EntryType::GNUSparse, 0);
+    let gnu = sparse.as_gnu_mut().unwrap();
+    // 32 GiB, as tar writes what eleven octal digits cannot.
+    let large_number = [0x80, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0];
+    gnu.realsize = large_number;
+    gnu.sparse[0].offset = large_number;
+    gnu.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+    sparse.set_cksum();
+    // A name of 64 MiB, which the reader would hold in memory.
+    let long = header(tar::EntryType::GNULongName, 64 << 20);
+    let mut name = long.as_bytes().to_vec();
+    name.resize(name.len() + (64 << 20), b'n');
+    // A frame that asks for a window of 1 GiB.
+    let window = b"\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00".to_vec();
+    for (bytes, words) in [
+        (large.as_bytes().to_vec(), "more than the 16 GiB"),
+        (sparse.as_bytes().to_vec(), "more than the 16 GiB"),
+        (zstd::encode_all(&name[..], 1).unwrap(), "longer than any"),
+        (window, "too much memory"),
+    ] {
+        bench.write("a.tar", &bytes);
         bench.run(&[]).says(&["R0303", words, "config.xml:7:39"]);
     }
 }

@@ -101,7 +101,8 @@ fn packages(chosen: &[LockedPackage], debs: &[Object]) -> Vec<JobPackage> {
 fn image(cx: &Context, plan: &PlanInput) -> Result<Image> {
     let names = |list: &[manifest::Package]| list.iter().map(|p| p.name.clone()).collect();
     let mut sources = Vec::new();
-    for repository in plan.repositories.iter().filter(|r| r.imageinclude) {
+    let kept = |r: &&Repository| r.imageinclude || r.imageonly;
+    for repository in plan.repositories.iter().filter(kept) {
         sources.extend(image_source(cx, repository)?);
     }
     Ok(Image {

@@ -25,6 +25,7 @@ pub fn choose(
 ) -> Result<(Vec<LockedPackage>, Vec<Object>)> {
     let mut apt = SetUp {
         cx,
+        options,
         plan,
         dir,
         apt: None,
@@ -49,7 +50,9 @@ pub fn choose(
     }
     let apt = apt.get()?;
     match cx.part("fetch", || apt::fetch(apt, &chosen, objects)) {
-        Err(error) if error.exit() == Exit::Failed => Err(explain(cx, plan, &sources, error)),
+        Err(error) if error.exit() == Exit::Failed => {
+            Err(explain(cx, options, plan, &sources, error))
+        }
         debs => Ok((chosen, debs?)),
     }
 }
@@ -61,7 +64,7 @@ fn resolve(apt: &mut SetUp<'_>, metadata: &Metadata) -> Result<Vec<LockedPackage
         "arch": plan.arch,
         "bootstrap": plan.packages.bootstrap,
         "image": plan.packages.image,
-        "repositories": plan.repositories,
+        "repositories": plan.sources().collect::<Vec<_>>(),
         "metadata": metadata.identity(),
         "program": cx.tool("apt-get")?.digest(),
     });
@@ -87,12 +90,18 @@ fn not_here(lacking: &[&str]) -> Error {
 }
 
 /// A package that was chosen cannot be fetched: has the repository moved on since it was read?
-fn explain(cx: &Context, plan: &PlanInput, sources: &Sources, error: Error) -> Error {
+fn explain(
+    cx: &Context,
+    options: &Options,
+    plan: &PlanInput,
+    sources: &Sources,
+    error: Error,
+) -> Error {
     match sources {
         Sources::Lock(_) => error.advice(
             "the lock names a package that is not there any more; build without --lock for a new one",
         ),
-        Sources::Repositories(metadata) => match sources::read_again(cx, plan, metadata) {
+        Sources::Repositories(metadata) => match sources::read_again(cx, options, plan, metadata) {
             Ok(true) => Error::failed(
                 "a package that was chosen is not there any more: the repositories have changed and are read again",
             )
@@ -105,6 +114,7 @@ fn explain(cx: &Context, plan: &PlanInput, sources: &Sources, error: Error) -> E
 /// apt, configured when it is first needed: a run that has all packages needs none.
 struct SetUp<'a> {
     cx: &'a Context,
+    options: &'a Options,
     plan: &'a PlanInput,
     dir: &'a Path,
     apt: Option<Apt<'a>>,
@@ -116,7 +126,9 @@ impl<'a> SetUp<'a> {
             Some(apt) => apt,
             None => {
                 let architecture = apt::debian_architecture(&self.plan.arch)?;
-                Apt::set_up(self.cx, self.dir, architecture, &self.plan.repositories)?
+                let auth = self.options.auth.as_deref();
+                let repositories = &self.plan.repositories;
+                Apt::set_up(self.cx, self.dir, architecture, repositories, auth)?
             }
         };
         Ok(self.apt.insert(apt))

@@ -29,6 +29,10 @@ pub struct Options {
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     #[serde(skip)]
     pub max_age: u64,
+    /// Take the user and password of a server from this file instead of /etc/apt/auth.conf (apt_auth.conf(5))
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub auth: Option<PathBuf>,
     /// Where the build tree lives while it is made: in RAM if there is enough, or always on disk
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     #[serde(skip)]
@@ -51,6 +55,13 @@ pub enum Place {
 pub struct Input {
     /// Section `plan`.
     pub plan: PlanInput,
+}
+
+impl PlanInput {
+    /// The repositories that packages are taken from.
+    pub fn sources(&self) -> impl Iterator<Item = &Repository> {
+        self.repositories.iter().filter(|r| !r.imageonly)
+    }
 }
 
 impl Input {

@@ -81,7 +81,7 @@ fn current(cx: &Context, options: &Options, plan: &PlanInput) -> Result<Sources>
         known => {
             // The stage's own check comes too late: reading the repositories is work.
             preflight::check(options, plan)?;
-            update(cx, plan, &key, known.as_ref())?
+            update(cx, options, plan, &key, known.as_ref())?
         }
     };
     Ok(Sources::Repositories(metadata))
@@ -105,8 +105,13 @@ pub fn known(cx: &Context, options: &Options, plan: &PlanInput) -> Result<Source
 ///
 /// # Errors
 /// Exit code 1 for a repository that cannot be read.
-pub fn read_again(cx: &Context, plan: &PlanInput, before: &Metadata) -> Result<bool> {
-    Ok(update(cx, plan, &key(plan)?, Some(before))? != *before)
+pub fn read_again(
+    cx: &Context,
+    options: &Options,
+    plan: &PlanInput,
+    before: &Metadata,
+) -> Result<bool> {
+    Ok(update(cx, options, plan, &key(plan)?, Some(before))? != *before)
 }
 
 fn never_read() -> Error {
@@ -132,7 +137,7 @@ fn lock(file: &Path, plan: &PlanInput) -> Result<Vec<LockedPackage>> {
 fn key(plan: &PlanInput) -> Result<StageKey> {
     let architecture = apt::debian_architecture(&plan.arch)?;
     let mut local = Vec::new();
-    for repository in &plan.repositories {
+    for repository in plan.sources() {
         local.push(apt::fingerprint(repository, architecture)?);
     }
     let host = match uses_host(plan) {
@@ -142,7 +147,7 @@ fn key(plan: &PlanInput) -> Result<StageKey> {
     let facts = json!({
         "version": VERSION,
         "arch": plan.arch,
-        "repositories": plan.repositories,
+        "repositories": plan.sources().collect::<Vec<_>>(),
         "local": local,
         "host": host,
     });
@@ -150,7 +155,7 @@ fn key(plan: &PlanInput) -> Result<StageKey> {
 }
 
 fn uses_host(plan: &PlanInput) -> bool {
-    plan.repositories.iter().any(|r| r.uri == HOST_SOURCES)
+    plan.sources().any(|r| r.uri == HOST_SOURCES)
 }
 
 fn recorded(cx: &Context, key: &StageKey) -> Result<Option<Metadata>> {
@@ -178,7 +183,7 @@ fn is_fresh(cx: &Context, options: &Options, plan: &PlanInput, key: &StageKey) -
 /// Whether all repositories are directories of this host, whose state is in the name of what is kept.
 fn all_local(plan: &PlanInput) -> bool {
     let local = |uri: &str| apt::source_uri(uri).is_some_and(|u| u.starts_with("file:"));
-    plan.repositories.iter().all(|r| local(&r.uri))
+    plan.sources().all(|r| local(&r.uri))
 }
 
 /// Says how old the knowledge is that is used.
@@ -197,6 +202,7 @@ fn say_age(cx: &Context, plan: &PlanInput, key: &StageKey) -> Result<()> {
 
 fn update(
     cx: &Context,
+    options: &Options,
     plan: &PlanInput,
     key: &StageKey,
     before: Option<&Metadata>,
@@ -206,7 +212,8 @@ fn update(
     for package in plan.packages.bootstrap.iter().chain(&plan.packages.image) {
         apt::check_name(cx, &plan.packages, &package.name)?;
     }
-    let apt = Apt::set_up(cx, scratch.path(), architecture, &plan.repositories)?;
+    let auth = options.auth.as_deref();
+    let apt = Apt::set_up(cx, scratch.path(), architecture, &plan.repositories, auth)?;
     let metadata = cx.part("metadata", || apt::update(&apt, before))?;
     let value = serde_json::to_value(&metadata).map_err(|e| Error::failed(e.to_string()))?;
     cx.store().sync()?;

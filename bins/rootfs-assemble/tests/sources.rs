@@ -10,6 +10,7 @@ mod place;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use manifest::{Lock, LockedPackage, Packages};
@@ -23,15 +24,23 @@ struct Server {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
+/// `name:word` in base64, as a client sends it.
+const LOGIN: &str = "Authorization: Basic bmFtZTp3b3Jk";
+
 impl Server {
     fn start(place: &Place) -> Self {
+        Self::guarded(place, "")
+    }
+
+    /// A server that answers only to who sends this header.
+    fn guarded(place: &Place, header: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (notes, root) = (Arc::clone(&asked), place.path("repo"));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(stream.unwrap(), &root, &notes);
+                answer(stream.unwrap(), &root, &notes, header);
             }
         });
         Self { address, asked }
@@ -49,7 +58,7 @@ impl Server {
     }
 }
 
-fn answer(stream: TcpStream, root: &std::path::Path, notes: &Mutex<Vec<String>>) {
+fn answer(stream: TcpStream, root: &std::path::Path, notes: &Mutex<Vec<String>>, header: &str) {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     while reader.read_line(&mut request).unwrap_or(0) > 2 {}
@@ -57,6 +66,7 @@ fn answer(stream: TcpStream, root: &std::path::Path, notes: &Mutex<Vec<String>>)
     let mut bytes = Vec::new();
     let file = fs::File::open(root.join(path.trim_start_matches('/').replace("./", "")));
     let status = match file.and_then(|mut f| f.read_to_end(&mut bytes)) {
+        _ if !request.contains(header) => "401 Unauthorized",
         Ok(_) => "200 OK",
         Err(_) => "404 Not Found",
     };
@@ -123,6 +133,46 @@ fn a_server_is_asked_once_a_day_or_when_told_to() {
             "{asked:?}"
         );
     }
+}
+
+#[test]
+fn credentials_come_from_apts_own_file_and_stay_there() {
+    let (place, key) = signed();
+    let server = Server::guarded(&place, LOGIN);
+    let repository = server.repository(&place, &[key]);
+    let (_, said) = place.assemble(&repository, &["tool"]);
+    assert!(said.contains("401"), "{said}");
+    let auth = place.path("auth.conf");
+    let machine = server.address.trim_end_matches('/');
+    fs::write(
+        &auth,
+        format!("machine {machine} login name password word\n"),
+    )
+    .unwrap();
+    let option = ["--auth", auth.to_str().unwrap()];
+    let (_, said) = place.assemble_with(&option, &repository, &["tool"]);
+    assert!(said.contains("fetch") && !said.contains("401"), "{said}");
+    let mut grep = Command::new("grep");
+    grep.args(["-rl", "password word"]).arg(place.path("store"));
+    let kept = String::from_utf8(grep.output().unwrap().stdout).unwrap();
+    assert_eq!(kept, "");
+    let missing = place.assemble_with(&["--auth", "/none"], &repository, &["tool", "new"]);
+    assert!(missing.1.contains("/none"), "{}", missing.1);
+}
+
+#[test]
+fn what_is_for_the_image_only_is_not_asked() {
+    let (place, key) = signed();
+    let mut only = place.repository(std::slice::from_ref(&key));
+    only["uri"] = json!("http://127.0.0.1:9/debian");
+    only["alias"] = json!("only");
+    only["imageonly"] = json!(true);
+    let both = json!([only, place.repository(&[key])]);
+    let (_, said) = place.assemble(&both, &["tool"]);
+    assert!(
+        said.contains("fetch") && !said.contains("127.0.0.1:9"),
+        "{said}"
+    );
 }
 
 /// The repository drops a version between the moment it was chosen and the moment it is fetched.

@@ -120,7 +120,7 @@ codes! {
     NOT_A_HASH = 219, "The password is not a crypt(3) hash.",
         "Without pwdformat=\"plain\" the value goes into /etc/shadow as it stands. Write a hash (mkpasswd -m sha512crypt), or add pwdformat=\"plain\": desc-parse then hashes it.";
     NO_REPOSITORY = 220, "There is no package source.",
-        "No <repository> is in force. Add one, or use --set-repo.";
+        "No <repository> is in force, or those that are have imageonly=\"true\" and are not built from. Add one, or use --set-repo.";
     BAD_URI = 221, "The URI is not of a kind that can be fetched.",
         "Package sources are http:, https:, ftp:, file:, dir:, obs: or obsrepositories:.";
     REPOSITORY_TYPE = 222, "The repository's type does not fit the package manager.",
@@ -167,13 +167,17 @@ codes! {
         "The last one counts, as in KIWI: its <requires> and nothing of the others. Give each its own name, or join them.";
     TWO_TARGETS = 243, "Two devices are named for the deployment.",
         "rd.kiwi.oem.installdevice on the kernel command line counts before oem-unattended-id, as at KIWI's boot. Take one out.";
+    TWO_PLACES = 244, "An archive or file shall go to two places.",
+        "KIWI keeps one place for each name, that of the last mention; so does Ramforge. An archive is unpacked there as often as it is named. Give one of them another name.";
+    FILE_ELSEWHERE = 245, "A file of another machine is left out.",
+        "arch= of <file> is a condition like that of <package>, and the file is left out on other machines. KIWI's schema has the attribute, but KIWI places the file on every machine. Take arch= out if it shall be there.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";
     OUTSIDE = 302, "A name leads outside the description.",
         "A description reads nothing but its own directory: no absolute paths, no .., no symbolic links that lead out. Copy the file into the description.";
     BAD_ARCHIVE = 303, "An archive cannot be unpacked.",
-        "Archives are tar files, plain or compressed with gzip, xz or zstd.";
+        "Archives are tar files, plain or compressed with gzip, xz or zstd. All archives of a description together unpack to at most 16 GiB and 500,000 entries, a name or attribute has at most 1 MiB, and a decoder takes at most 256 MiB of memory: a few KiB of a hostile archive could fill a disk.";
     UNSUPPORTED_SCRIPT = 304, "A script of this name is not run.",
         "KIWI would run it at a moment that does not exist in Ramforge. config.sh and images.sh are run.";
     REMOTE_KEY = 305, "A signing key is not part of the description.",

@@ -237,7 +237,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
             let distance = strsim::damerau_levenshtein(&folded, &fold(candidate));
             (distance, candidate)
         })
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(name.len()) / 4)
+        // Of a name that is as short as the distance, nothing is left to know it by.
+        .filter(|(distance, candidate)| {
+            *distance <= 1 + candidate.len().min(name.len()) / 4 && *distance < candidate.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -266,6 +269,7 @@ mod tests {
         assert_eq!(nearest("pakage", known), Some("package"));
         assert_eq!(nearest("packageManager", known), Some("packagemanager"));
         assert_eq!(nearest("zebra", known), None);
+        assert_eq!(nearest("T", ["M", "G"]), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::upgrade::upgrade;
 
 /// Most includes in one description.
 const MAX_INCLUDES: usize = 64;
+/// Most elements in a description with everything that it includes.
+const MAX_ELEMENTS: usize = 100_000;
 
 /// A description that has been read, upgraded and checked against the table.
 #[derive(Debug, Clone)]
@@ -40,13 +42,17 @@ pub fn read(files: &dyn Files, main: &str, report: &mut Report) -> Option<Docume
         return None;
     }
     let version = schema_version(&image, report)?;
-    include(&mut image, files, main, report);
+    include(&mut image, files, main, report)?;
     if !counts_fit(&image, report) {
         return None;
     }
     upgrade(&mut image, version, report);
     check(&mut image, version, report);
     Some(Document { image, version })
+}
+
+fn elements(node: &Node) -> usize {
+    1 + node.children.iter().map(elements).sum::<usize>()
 }
 
 /// Whether there are no more sections than any description needs.
@@ -135,22 +141,31 @@ fn schema_version(image: &Node, report: &mut Report) -> Option<Version> {
     Some(version)
 }
 
-/// Puts the children of every included `<image>` in the place of its `<include>`.
-fn include(image: &mut Node, files: &dyn Files, main: &str, report: &mut Report) {
+/// Puts the children of every included `<image>` in the place of its `<include>`. `None` where files that are
+/// each small enough make a giant together.
+fn include(image: &mut Node, files: &dyn Files, main: &str, report: &mut Report) -> Option<()> {
     let mut seen = vec![main.to_owned()];
+    let mut found = elements(image);
     let mut children = Vec::with_capacity(image.children.len());
     for child in std::mem::take(&mut image.children) {
         match child.attribute("from").filter(|_| child.name == "include") {
             Some(from) => {
                 let (value, span) = (from.value.trim().to_owned(), from.value_span);
-                if let Some(more) = included(&value, span, &mut seen, files, report) {
-                    children.extend(more);
+                let more = included(&value, span, &mut seen, files, report).unwrap_or_default();
+                found += more.iter().map(elements).sum::<usize>();
+                if found > MAX_ELEMENTS {
+                    let fact = "the included files have more elements than any description needs";
+                    let label = format!("the limit is {MAX_ELEMENTS} with this one");
+                    report.add(error(code::LIMIT, span, fact, label));
+                    return None;
                 }
+                children.extend(more);
             }
             None => children.push(child),
         }
     }
     image.children = children;
+    Some(())
 }
 
 fn included(
@@ -222,5 +237,28 @@ pub fn words(wrong: &FileError) -> String {
         FileError::Outside => "it leads outside the description".to_owned(),
         FileError::TooLarge(limit) => format!("it is larger than {limit} bytes"),
         FileError::Other(fact) => fact.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn files_that_are_each_small_enough_make_no_giant() {
+        let packages = "<package name='a'/>".repeat(30_000);
+        let part = format!("<image><packages type='image'>{packages}</packages></image>");
+        let includes: String = (0..5).map(|n| format!("<include from='{n}'/>")).collect();
+        let main = format!("<image schemaversion='8.5' name='a'>{includes}</image>");
+        let parts = (0..5).map(|n| (n.to_string(), part.clone().into_bytes()));
+        let mut files: BTreeMap<String, Vec<u8>> = parts.collect();
+        files.insert("main".to_owned(), main.into_bytes());
+        let mut report = Report::default();
+        assert!(read(&files, "main", &mut report).is_none());
+        let found = report.diagnostics();
+        assert_eq!(found[0].code, code::LIMIT);
+        let place = report.sources.text(found[0].place.as_ref().unwrap().0);
+        assert_eq!((found.len(), place), (1, Some("3")));
     }
 }

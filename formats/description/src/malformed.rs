@@ -29,7 +29,50 @@ pub fn malformed(name: &str, whole: Span, wrong: &E, report: &Report) -> Diagnos
     let (fact, label) = structure(name, wrong)
         .or_else(|| inside_a_tag(wrong))
         .unwrap_or_else(|| (parser_words(wrong), "here".to_owned()));
-    error(code::MALFORMED, span, fact, label)
+    let text = report.sources.get(whole).map_or("", |s| s.text.as_str());
+    match last_open(text).filter(|_| at_end) {
+        Some(name) => {
+            let label = format!("expected </{}>", &text[name.clone()]);
+            let opened = Span {
+                start: name.start as u32,
+                end: name.end as u32,
+                ..whole
+            };
+            error(code::MALFORMED, span, fact, label).and(opened, "this one is open")
+        }
+        None => error(code::MALFORMED, span, fact, label),
+    }
+}
+
+/// The name of the innermost element that is not closed, in a text that ends too soon. A hint: whatever
+/// makes tags hard to tell apart makes it none.
+fn last_open(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut open: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut at = 0;
+    while let Some(start) = text[at..].find('<').map(|n| at + n) {
+        let rest = &text[start..];
+        let (skipped, end) = match rest {
+            _ if rest.starts_with("<!--") => (true, "-->"),
+            _ if rest.starts_with("<![CDATA[") => (true, "]]>"),
+            _ if rest.starts_with("<?") => (true, "?>"),
+            _ if rest.starts_with("<!") => return None,
+            _ => (false, ">"),
+        };
+        // A tag that does not end is itself what is open.
+        let length = rest.find(end)?;
+        let tag = &rest[1..length];
+        if let (false, Some(closes)) = (skipped, tag.strip_prefix('/')) {
+            let name = open.pop()?;
+            if text[name] != *closes.trim_end() {
+                return None;
+            }
+        } else if !skipped && !tag.ends_with('/') {
+            let name = tag.split(|c: char| c.is_ascii_whitespace()).next()?;
+            open.push(start + 1..start + 1 + name.len());
+        }
+        at = start + length + end.len();
+    }
+    open.pop()
 }
 
 fn limit(name: &str, wrong: &E) -> Option<(String, String)> {
@@ -83,9 +126,17 @@ fn inside_a_tag(wrong: &E) -> Option<(String, String)> {
             "a comment holds -- or does not end".to_owned(),
             "expected <!-- text --> without -- in the text".to_owned(),
         ),
-        E::InvalidAttributeValue(_) => (
+        E::InvalidAttributeValue(_) | E::InvalidChar(b'"' | b'\'', b'<', _) => (
             "an attribute's value holds <".to_owned(),
             "expected &lt;, or the closing quote before it".to_owned(),
+        ),
+        E::InvalidChar2("a quote", _, _) => (
+            "an attribute's value stands without quotes".to_owned(),
+            "expected NAME=\"VALUE\"".to_owned(),
+        ),
+        E::InvalidChar(b'=', _, _) => (
+            "an attribute has no value".to_owned(),
+            "expected =\"VALUE\" before it".to_owned(),
         ),
         E::UnknownNamespace(prefix, _) => (
             format!("the namespace prefix {prefix}: is not declared"),

@@ -222,16 +222,51 @@ fn opens_value(rest: &str) -> bool {
 /// Whether entities cannot expand beyond the limit: each `&` may stand for all declarations, as often
 /// as the parser follows references.
 fn expansion_fits(text: &str) -> bool {
-    let Some(start) = text.find("<!DOCTYPE") else {
-        return true;
-    };
-    let end = text[start..].find("]>").map_or(text.len(), |n| start + n);
-    let declared = end - start;
     let references = text.bytes().filter(|b| *b == b'&').count();
-    declared
+    declarations(text)
         .saturating_mul(references)
         .saturating_mul(REFERENCES_PER_REFERENCE)
         <= MAX_EXPANSION
+}
+
+/// Bytes of the document type declaration, which stands before the root element or nowhere.
+fn declarations(text: &str) -> usize {
+    let mut rest = text.trim_start_matches('\u{feff}').trim_ascii_start();
+    while let Some(behind) = after_remark(rest) {
+        rest = behind.trim_ascii_start();
+    }
+    if !rest.starts_with("<!DOCTYPE") {
+        return 0;
+    }
+    let whole = rest.len();
+    let (mut inside, mut quote) = (false, None);
+    while let Some(byte) = rest.bytes().next() {
+        if let (None, Some(behind)) = (quote, after_remark(rest)) {
+            rest = behind;
+            continue;
+        }
+        match (quote, byte) {
+            (Some(open), _) if open == byte => quote = None,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'[') => inside = true,
+            (None, b']') => inside = false,
+            (None, b'>') if !inside => return whole - rest.len(),
+            _ => {}
+        }
+        let width = rest.chars().next().map_or(1, char::len_utf8);
+        rest = &rest[width..];
+    }
+    whole
+}
+
+/// What follows a comment or processing instruction that the text begins with. One without an end is the
+/// rest of the text.
+fn after_remark(text: &str) -> Option<&str> {
+    let (start, end) = [("<!--", "-->"), ("<?", "?>")]
+        .into_iter()
+        .find(|(start, _)| text.starts_with(start))?;
+    let inside = &text[start.len()..];
+    Some(inside.split_once(end).map_or("", |parts| parts.1))
 }
 
 fn convert(
@@ -267,11 +302,19 @@ fn convert(
 }
 
 fn add_text(node: &mut Node, text: &str, range: std::ops::Range<usize>, source: u32) {
-    if node.text.trim().is_empty() && !text.trim().is_empty() {
+    let words = text.trim();
+    if words.is_empty() {
+        // Between elements there is nothing else; between words it keeps them apart.
+        if !node.text.is_empty() {
+            node.text.push_str(text);
+        }
+        return;
+    }
+    if node.text.is_empty() {
         let lead = text.len() - text.trim_start().len();
         // Text that came from an entity or CDATA is longer or shorter than its range: stay inside it.
         let start = (range.start + lead).min(range.end);
-        let end = (start + text.trim().len()).min(range.end);
+        let end = (start + words.len()).min(range.end);
         node.text_span = Span {
             source,
             start: start as u32,
@@ -344,6 +387,16 @@ mod tests {
             "&e;".repeat(1000)
         );
         assert_eq!(codes(&long), ["R0005"]);
+        // What looks like the end of the declarations is not: it stands in a value, a comment, or before them.
+        for cover in [
+            "<!DOCTYPE a [<!ENTITY q ']>'>",
+            "<!DOCTYPE a [<!-- ]> -->",
+            "<!-- <!DOCTYPE a []> --><!DOCTYPE a [",
+        ] {
+            let (long, many) = ("x".repeat(1 << 18), "&e;".repeat(1000));
+            let text = format!("{cover}<!ENTITY e '{long}'>]><a>{many}</a>");
+            assert_eq!(codes(&text), ["R0005"], "{cover}");
+        }
         let usual = "<!DOCTYPE a [<!ENTITY e '1.0'>]><a b='&e;'>&e;&amp;</a>";
         assert!(codes(usual).is_empty());
         let attributes: String = (0..2000).map(|n| format!(" a{n}='>'")).collect();

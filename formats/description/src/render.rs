@@ -1,5 +1,7 @@
 //! A diagnostic as text for people: the line itself, what is wrong in it, the way out.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{Annotation, AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
 use crate::diagnostic::{Diagnostic, Report, Severity};
@@ -130,9 +132,19 @@ fn both<'a>(source: &'a Source, first: &'a Place, second: &'a Place) -> Element<
 }
 
 fn excerpt<'a>(source: &'a Source, line: usize, text: &'a str) -> Snippet<'a, Annotation<'a>> {
-    Snippet::source(text)
+    Snippet::source(harmless(text))
         .line_start(line)
         .path(source.shown.as_str())
+}
+
+/// A text without the control characters that XML allows and a terminal would obey (U+0080 to U+009F); as
+/// many bytes, so that places in it stay what they are.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
+    match text.contains(odd) {
+        true => Cow::Owned(text.replace(odd, "\u{b7}")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 fn note<'a>(
@@ -188,6 +200,17 @@ mod tests {
         let text = report.render(&d, false);
         assert!(
             text.contains("a.kiwi:3:1") && text.contains("there"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_shown() {
+        let (report, span) = report("a\u{9b}31m<b>");
+        let d = error(code::CONTRADICTION, span(6, 9), "no", "here");
+        let text = report.render(&d, false);
+        assert!(
+            text.contains("a\u{b7}31m<b>") && !text.contains('\u{9b}'),
             "{text}"
         );
     }

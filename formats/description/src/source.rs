@@ -29,7 +29,12 @@ pub struct Source {
     /// The whole text.
     pub text: String,
     line_starts: Vec<u32>,
+    /// Characters before each block of the text; empty where every character is a byte.
+    before_blocks: Vec<u32>,
 }
+
+/// Bytes of a block: a place in a long line is counted from the block's start, not from the line's.
+const BLOCK: usize = 1024;
 
 /// Line and column of a place, both from 1; the column counts characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +53,27 @@ impl Source {
             .filter(|(_, byte)| *byte == b'\n')
             .map(|(at, _)| at as u32 + 1);
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
+        let before_blocks = match text.is_ascii() {
+            true => Vec::new(),
+            false => before_blocks(text.as_bytes()),
+        };
         Self {
             name,
             shown,
             text,
             line_starts,
+            before_blocks,
+        }
+    }
+
+    /// Characters before a byte.
+    fn characters(&self, at: usize) -> u64 {
+        match self.before_blocks.get(at / BLOCK) {
+            Some(before) => {
+                let since = &self.text.as_bytes()[at / BLOCK * BLOCK..at];
+                u64::from(*before) + characters(since)
+            }
+            None => at as u64,
         }
     }
 
@@ -71,7 +92,7 @@ impl Source {
         let start = self.line_starts[line - 1] as usize;
         Position {
             line: line as u64,
-            column: self.text[start..at].chars().count() as u64 + 1,
+            column: self.characters(at) - self.characters(start) + 1,
         }
     }
 
@@ -105,6 +126,21 @@ impl Source {
         }
         at
     }
+}
+
+/// Characters in bytes of UTF-8: what begins one.
+fn characters(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|b| **b & 0xc0 != 0x80).count() as u64
+}
+
+/// Characters before each block, and before the end.
+fn before_blocks(bytes: &[u8]) -> Vec<u32> {
+    let mut before = 0;
+    let counts = bytes.chunks(BLOCK).map(|block| {
+        before += characters(block) as u32;
+        before
+    });
+    std::iter::once(0).chain(counts).collect()
 }
 
 /// Every text of one run.
@@ -189,6 +225,20 @@ mod tests {
         assert_eq!(source.position(6), Position { line: 2, column: 3 });
         assert_eq!(source.byte_at(2, 3), 6);
         assert_eq!(source.lines_around(6, 7), (2, 2, "üü<b>"));
+    }
+
+    #[test]
+    fn columns_of_a_long_line_are_right_in_every_block() {
+        let mut sources = Sources::default();
+        let text = format!("x\n{}", "aü€\u{1f600}".repeat(2000));
+        let whole = sources.add_whole("a.kiwi", text.clone());
+        let source = sources.get(whole).unwrap();
+        for (n, (at, _)) in text.char_indices().enumerate().skip(2) {
+            let column = n as u64 - 1;
+            assert_eq!(source.position(at as u32), Position { line: 2, column });
+        }
+        let end = source.position(text.len() as u32);
+        assert_eq!(end.column, 4 * 2000 + 1);
     }
 
     #[test]

@@ -30,3 +30,53 @@ fn a_condition_is_the_name_that_uname_prints() {
     assert_eq!(packages("aarch64", list), ["a", "b", "c"]);
     assert_eq!(packages("riscv64", list), ["a"]);
 }
+
+/// What Ramforge cannot build it still reads right: a later stage of somebody's own could, and the comparison
+/// with KIWI rests on it.
+#[test]
+fn another_image_type_is_refused_once_and_read_all_the_same() {
+    let text = "<image schemaversion='8.5' name='a'>
+<description type='system'><author>a</author><contact>c</contact><specification>s</specification></description>
+<preferences><version>1</version><packagemanager>zypper</packagemanager>
+<type image='oem' filesystem='xfs' primary='true'><systemdisk/></type>
+<type image='iso' kernelcmdline='a=1  b=\"c d\"' volid='LIVE' flags='overlay'><bootloader name='grub2' timeout='3'/></type>
+</preferences>
+<repository type='rpm-md'><source path='obs://Some:Where/standard'/></repository>
+<packages type='image'><package name='all'/></packages>
+<packages type='iso'><package name='live'/><archive name='live.tar'/></packages>
+<packages type='oem'><package name='disk'/><archive name='disk.tar'/></packages>
+</image>";
+    let files = BTreeMap::from([("a.kiwi".to_owned(), text.as_bytes().to_vec())]);
+    let choice = Choice {
+        machine: "x86_64".to_owned(),
+        image_type: Some("iso".to_owned()),
+        ..Choice::default()
+    };
+    let mut report = Report::default();
+    let document = read(&files, "a.kiwi", &mut report).unwrap();
+    let draft = resolve(&document, &choice, &mut report);
+    let codes: Vec<String> = report
+        .diagnostics()
+        .iter()
+        .map(|d| d.code.to_string())
+        .collect();
+    assert_eq!(codes, ["R0207", "R0205", "R0222"]);
+    let plan = draft.plan;
+    let names: Vec<_> = plan
+        .packages
+        .image
+        .iter()
+        .map(|p| p.name.as_str())
+        .collect();
+    assert_eq!(names, ["all", "live"]);
+    assert_eq!(draft.wants.archives.len(), 1);
+    assert_eq!(
+        (
+            plan.image_type.image.as_str(),
+            plan.image_type.volid.as_str()
+        ),
+        ("iso", "LIVE")
+    );
+    assert_eq!(plan.kernelcmdline, "a=1 b=\"c d\"");
+    assert_eq!(plan.bootloader.timeout, 3);
+}

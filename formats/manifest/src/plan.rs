@@ -243,8 +243,16 @@ pub struct Repository {
     pub signature_check: bool,
     /// Whether the image keeps the source (`imageinclude`).
     pub imageinclude: bool,
+    /// Whether the image keeps the source and nothing of the image is taken from it (`imageonly`).
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub imageonly: bool,
     /// Keys that may sign it, from `<signing key=…/>`.
     pub keys: Vec<SigningKey>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde gives a reference
+fn is_no(value: &bool) -> bool {
+    !value
 }
 
 /// A key that may sign a repository's metadata.

@@ -42,9 +42,10 @@ macro_rules! sections {
     };
 }
 
-// Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`. initrd 2: `zram_bytes`.
+// Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`. plan 3: `imageonly`.
+// initrd 2: `zram_bytes`.
 sections! {
-    Plan,    "plan",    "desc-parse",      2;
+    Plan,    "plan",    "desc-parse",      3;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;
     Disk,    "disk",    "raw-image",       1;
     Initrd,  "initrd",  "initrd-inject",   2;

@@ -53,6 +53,7 @@ const FIELDS: &[(&str, Word)] = &[
     ("input.plan.repositories.*.components", Value("the components of repository {0}")),
     ("input.plan.repositories.*.signature_check", Value("the signature check of repository {0}")),
     ("input.plan.repositories.*.imageinclude", Value("imageinclude of repository {0}")),
+    ("input.plan.repositories.*.imageonly", Value("imageonly of repository {0}")),
     ("input.plan.repositories.*.keys.*", Object("a signing key of repository {0}")),
     ("input.plan.repositories.*.keys.*.object", Object("a signing key of repository {0}")),
     ("input.plan.users.*", Item("account", "accounts")),

@@ -35,6 +35,25 @@ const OURS: [&str; 8] = [
 /// Keyrings of distributions, for repositories of a description that names no key.
 const KEYRINGS: &str = "/usr/share/keyrings";
 
+/// The lines that say where credentials are. They are never copied: apt reads them where they lie.
+fn credentials(auth: Option<&Path>) -> Result<String> {
+    let (file, parts) = match auth {
+        Some(file) => {
+            let file = fs::canonicalize(file).at(file)?;
+            fs::File::open(&file).at(&file)?;
+            (file, "/dev/null".to_owned())
+        }
+        None => (
+            Path::new(HOST_ETC).join("auth.conf"),
+            format!("{HOST_ETC}/auth.conf.d"),
+        ),
+    };
+    let file = file.display();
+    Ok(format!(
+        "Dir::Etc::netrc \"{file}\";\nDir::Etc::netrcparts \"{parts}\";\n"
+    ))
+}
+
 /// apt with its private configuration.
 pub struct Apt<'a> {
     pub(super) cx: &'a Context,
@@ -43,7 +62,8 @@ pub struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// Writes the configuration into `dir`, which must exist and be empty.
+    /// Writes the configuration into `dir`, which must exist and be empty. `auth` has users and passwords of
+    /// servers, in the form of apt_auth.conf(5); without it the host's own do.
     ///
     /// # Errors
     /// Exit code 3 for a repository that apt cannot serve, 5 where the host has no sources, else 1.
@@ -52,6 +72,7 @@ impl<'a> Apt<'a> {
         dir: &Path,
         architecture: &str,
         repositories: &'a [Repository],
+        auth: Option<&Path>,
     ) -> Result<Self> {
         let apt = Self {
             cx,
@@ -70,16 +91,20 @@ impl<'a> Apt<'a> {
             fs::create_dir_all(&sub).at(&sub)?;
         }
         apt.write("status", "")?;
-        if repositories.is_empty() {
-            return Err(Error::refused("the description names no repository")
+        if repositories.iter().all(|r| r.imageonly) {
+            return Err(Error::refused("the description names no repository to build from")
                 .advice("add <repository><source path=\"obsrepositories:/\"/></repository> for the host's own"));
         }
         for (index, repository) in repositories.iter().enumerate() {
-            apt.add(index, repository)?;
+            if !repository.imageonly {
+                apt.add(index, repository)?;
+            }
         }
         apt.trust_distributions()?;
-        let host = repositories.iter().any(|r| r.uri == HOST_SOURCES);
-        apt.write("apt.conf", &apt.settings(architecture, host)?)?;
+        let host = repositories
+            .iter()
+            .any(|r| r.uri == HOST_SOURCES && !r.imageonly);
+        apt.write("apt.conf", &apt.settings(architecture, host, auth)?)?;
         Ok(apt)
     }
 
@@ -88,7 +113,7 @@ impl<'a> Apt<'a> {
         fs::write(&path, text).at(&path)
     }
 
-    fn settings(&self, architecture: &str, host: bool) -> Result<String> {
+    fn settings(&self, architecture: &str, host: bool, auth: Option<&Path>) -> Result<String> {
         let dir = self.dir.display();
         let mut text = format!(
             r#"Dir "/";
@@ -108,11 +133,8 @@ Acquire::ForceHash "SHA256";
 Acquire::Retries "2";
 "#
         );
+        text.push_str(&credentials(auth)?);
         if host {
-            let netrc = format!(
-                "Dir::Etc::netrc \"{HOST_ETC}/auth.conf\";\nDir::Etc::netrcparts \"{HOST_ETC}/auth.conf.d\";\n"
-            );
-            text.push_str(&netrc);
             let dump = self.cx.tool("apt-config")?.arg("dump").run()?;
             for line in String::from_utf8_lossy(&dump.stdout).lines() {
                 if line.starts_with("Acquire::") && !OURS.iter().any(|o| line.starts_with(o)) {
@@ -311,6 +333,7 @@ mod tests {
             components: None,
             signature_check: true,
             imageinclude: false,
+            imageonly: false,
             keys: Vec::new(),
         };
         let text = stanza(&repository, &repository.uri, &["/k.asc".into()]);

@@ -252,6 +252,7 @@ mod tests {
             components: None,
             signature_check: true,
             imageinclude: false,
+            imageonly: false,
             keys: Vec::new(),
         }
     }

@@ -84,6 +84,7 @@ mod tests {
             components: None,
             signature_check: false,
             imageinclude: false,
+            imageonly: false,
             keys: Vec::new(),
         }
     }

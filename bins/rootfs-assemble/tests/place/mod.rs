@@ -200,7 +200,12 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// A manifest with one repository, or an array of them.
 pub fn manifest(repository: &Value, packages: &[&str]) -> Value {
+    let repositories = match repository {
+        Value::Array(several) => several.clone(),
+        one => vec![one.clone()],
+    };
     let image: Vec<Value> = packages.iter().map(|name| json!({"name": name})).collect();
     json!({"ramforge": 1, "plan": {
         "format": 1, "by": "test", "name": "test", "version": "1", "arch": std::env::consts::ARCH,
@@ -212,7 +217,7 @@ pub fn manifest(repository: &Value, packages: &[&str]) -> Value {
         "oem": {"unattended": true, "skip_verify": true, "resize": true, "elements": {}},
         "profiles": [], "package_manager": "apt", "users": [], "scripts": {},
         "packages": {"bootstrap": [], "image": image, "delete": [], "uninstall": []},
-        "repositories": [repository],
+        "repositories": repositories,
         "origins": {"/packages/image/1": {"file": "appliance.kiwi", "line": 7, "column": 5}},
     }})
 }

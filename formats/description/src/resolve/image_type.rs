@@ -32,11 +32,21 @@ pub(super) fn fill(
     }
     let node = &node;
     r.origin("/type", node.span);
-    if node.value("image") != Some("oem") {
-        not_oem(node, image, report);
-        return;
+    match node.value("image") {
+        Some("oem") => {
+            treat::treat(node, &r.conditions, report);
+            values(plan, node, image, r, report);
+        }
+        kind => {
+            plan.image_type.image = kind.unwrap_or_default().to_owned();
+            not_oem(node, image, report);
+            // Its values are read all the same; what Ramforge thinks of them is no news any more.
+            values(plan, node, image, r, &mut report.clone());
+        }
     }
-    treat::treat(node, &r.conditions, report);
+}
+
+fn values(plan: &mut Plan, node: &Node, image: &Node, r: &mut Resolution<'_>, report: &mut Report) {
     file_system(plan, node, r, report);
     firmware(plan, node, report);
     media(plan, node, r);

@@ -61,6 +61,8 @@ pub struct Draft {
 struct Resolution<'a> {
     choice: &'a Choice,
     conditions: Conditions,
+    /// The chosen image type, which decides what `<packages>` count.
+    image_type: String,
     applied: Vec<Applied>,
     origins: BTreeMap<String, Span>,
     wants: Wants,
@@ -89,27 +91,32 @@ impl Resolution<'_> {
 /// Resolves a document. Whatever is wrong is added to the report.
 pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Draft {
     let image = &document.image;
+    let conditions = select::conditions(image, choice, report);
+    let sections: Vec<&Node> = image
+        .all("preferences")
+        .filter(|p| conditions.hold(p))
+        .collect();
+    let chosen = select::image_type(&sections, choice, image, report);
+    let kind = chosen.map(|c| c.0);
     let mut r = Resolution {
         choice,
-        conditions: select::conditions(image, choice, report),
+        conditions,
+        image_type: kind
+            .and_then(|t| t.value("image"))
+            .unwrap_or("oem")
+            .to_owned(),
         applied: Vec::new(),
         origins: BTreeMap::new(),
         wants: Wants::default(),
         listed: BTreeSet::new(),
         version: document.version,
     };
-    treat_sections(image, &r.conditions, report);
+    treat_sections(image, &r, report);
     let mut plan = empty_plan(image, choice);
     r.origin("/name", image.value_span("name"));
     profiles(&mut plan, &mut r);
     machine(&mut plan, image, &mut r, report);
-    let sections: Vec<&Node> = image
-        .all("preferences")
-        .filter(|p| r.conditions.hold(p))
-        .collect();
     preferences::fill(&mut plan, &sections, image, &mut r, report);
-    let chosen = select::image_type(&sections, choice, image, report);
-    let kind = chosen.map(|c| c.0);
     carried::fill(&mut plan, image, &sections, kind, &mut r);
     if let Some((chosen, asked)) = chosen {
         if let Some(span) = asked {
@@ -137,7 +144,8 @@ pub fn resolve(document: &Document, choice: &Choice, report: &mut Report) -> Dra
 }
 
 /// Refusals and warnings of everything that counts, but of no `<type>`: one is still to be chosen.
-fn treat_sections(image: &Node, conditions: &Conditions, report: &mut Report) {
+fn treat_sections(image: &Node, r: &Resolution<'_>, report: &mut Report) {
+    let conditions = &r.conditions;
     for section in image.children.iter().filter(|c| conditions.hold(c)) {
         match section.name.as_str() {
             "preferences" => {
@@ -145,7 +153,7 @@ fn treat_sections(image: &Node, conditions: &Conditions, report: &mut Report) {
                     treat::treat(setting, conditions, report);
                 }
             }
-            "packages" if !packages::counts(section) => {}
+            "packages" if !packages::counts(section, &r.image_type) => {}
             _ => treat::treat(section, conditions, report),
         }
     }
@@ -242,7 +250,7 @@ fn empty_plan(image: &Node, choice: &Choice) -> Plan {
 fn empty_type() -> TypePlan {
     TypePlan {
         image: "oem".to_owned(),
-        filesystem: "ext4".to_owned(),
+        filesystem: String::new(),
         firmware: None,
         installiso: false,
         installpxe: false,
@@ -255,11 +263,10 @@ fn empty_type() -> TypePlan {
 
 /// Origins become places; an override is found again by the place that it gave to a value.
 fn finish(plan: &mut Plan, r: &Resolution<'_>, report: &Report) {
-    for (pointer, span) in &r.origins {
-        if let Some(origin) = report.sources.origin(*span) {
-            plan.origins.insert(pointer.clone(), origin);
-        }
-    }
+    let origins = r.origins.iter();
+    let place =
+        |(pointer, span): (&String, &Span)| Some((pointer.clone(), report.sources.origin(*span)?));
+    plan.origins = origins.filter_map(place).collect();
     for applied in &r.applied {
         let place = r.origins.iter().find(|(_, span)| **span == applied.span);
         plan.overrides.push(Override {

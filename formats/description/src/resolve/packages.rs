@@ -1,10 +1,12 @@
 //! `<packages>`: packages, archives and single files by the moment they come or go.
 
+use std::collections::BTreeMap;
+
 use manifest::{Package, Plan};
 
 use super::Resolution;
 use crate::code;
-use crate::diagnostic::{Report, error, quoted, warning};
+use crate::diagnostic::{Diagnostic, Report, error, quoted, warning};
 use crate::files::{FileError, relative};
 use crate::node::Node;
 use crate::source::Span;
@@ -35,29 +37,33 @@ pub struct FileWanted {
     pub span: Span,
 }
 
-/// Lists of the plan: pointer, the types that fill it, the option that adds to it.
-const LISTS: [(&str, &[&str]); 4] = [
-    ("bootstrap", &["bootstrap"]),
-    ("image", &["image", "oem"]),
-    ("delete", &["delete"]),
-    ("uninstall", &["uninstall"]),
-];
+/// The lists of the plan. Each is filled by the sections of its name, `image` also by those of the image type.
+const LISTS: [&str; 4] = ["bootstrap", "image", "delete", "uninstall"];
 
-/// Whether a `<packages>` section has a part in an oem image.
-pub(super) fn counts(section: &Node) -> bool {
+/// The list of the plan that a `<packages>` section fills, where it has a part in the image.
+fn list_filled_by(section: &Node, image_type: &str) -> Option<&'static str> {
     let kind = section.value("type").unwrap_or_default();
-    LISTS.iter().any(|(_, types)| types.contains(&kind))
+    match LISTS.into_iter().find(|list| *list == kind) {
+        None if kind == image_type => Some("image"),
+        found => found,
+    }
+}
+
+/// Whether a `<packages>` section has a part in the image.
+pub(super) fn counts(section: &Node, image_type: &str) -> bool {
+    list_filled_by(section, image_type).is_some()
 }
 
 pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report: &mut Report) {
     let sections: Vec<&Node> = image
         .all("packages")
-        .filter(|s| r.conditions.hold(s) && counts(s))
+        .filter(|s| r.conditions.hold(s) && counts(s, &r.image_type))
         .collect();
-    for (list, types) in LISTS {
-        let of = |s: &&&Node| s.value("type").is_some_and(|t| types.contains(&t));
-        for section in sections.iter().filter(of) {
-            add_section(plan, section, list, r, report);
+    for list in LISTS {
+        for section in &sections {
+            if list_filled_by(section, &r.image_type) == Some(list) {
+                add_section(plan, section, list, r, report);
+            }
         }
     }
     add_from_options(plan, r, report);
@@ -153,22 +159,84 @@ fn add_from_options(plan: &mut Plan, r: &mut Resolution<'_>, report: &mut Report
 /// Archives by name, as KIWI unpacks them: those of the bootstrap first. Then single files by name.
 fn add_contents(sections: &[&Node], r: &mut Resolution<'_>, report: &mut Report) {
     for bootstrap in [true, false] {
-        let these = sections.iter().filter(|s| {
-            let kind = s.value("type").unwrap_or_default();
-            (kind == "bootstrap") == bootstrap && matches!(kind, "bootstrap" | "image" | "oem")
-        });
-        let mut archives = Vec::new();
-        let mut files = Vec::new();
+        let list = if bootstrap { "bootstrap" } else { "image" };
+        let image_type = r.image_type.clone();
+        let these = sections
+            .iter()
+            .filter(|s| list_filled_by(s, &image_type) == Some(list));
+        let mut archives = Named::new();
+        let mut files = Named::new();
         for section in these {
-            archives.extend(section.all("archive").filter_map(|n| archive(n, report)));
-            let counting = section.all("file").filter(|n| r.conditions.hold(n));
-            files.extend(counting.filter_map(|n| file(n, report)));
+            for node in section.all("archive") {
+                archives.extend(archive(node, report).map(|a| (own_name(node), a)));
+            }
+            for node in section.all("file") {
+                if !r.conditions.hold(node) {
+                    report.add(of_another_machine(node));
+                    continue;
+                }
+                files.extend(file(node, report).map(|f| (own_name(node), f)));
+            }
         }
-        archives.sort_by(|a, b| a.path.cmp(&b.path));
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        r.wants.archives.extend(archives);
-        r.wants.files.extend(files);
+        r.wants.archives.extend(settled_archives(archives, report));
+        r.wants.files.extend(settled_files(files, report));
     }
+}
+
+/// KIWI's schema has `arch` at a file, and its builder does not look at it.
+fn of_another_machine(node: &Node) -> Diagnostic {
+    let fact = "the file is for another machine and left out";
+    let label = "KIWI places it on every machine";
+    warning(code::FILE_ELSEWHERE, node.value_span("arch"), fact, label)
+}
+
+/// Archives or files by the names that the description has for them.
+type Named<T> = Vec<(String, T)>;
+
+fn own_name(node: &Node) -> String {
+    node.value("name").unwrap_or_default().to_owned()
+}
+
+/// An archive that is named several times is unpacked as often, each time where the last one says, as in
+/// KIWI.
+fn settled_archives(mut named: Named<ArchiveWanted>, report: &mut Report) -> Vec<ArchiveWanted> {
+    let last: BTreeMap<String, ArchiveWanted> = named.iter().cloned().collect();
+    for (name, archive) in &mut named {
+        let Some(wins) = last.get(name).filter(|l| l.target != archive.target) else {
+            continue;
+        };
+        report.add(named_twice("archive", name, archive.span, wins.span));
+        archive.target.clone_from(&wins.target);
+    }
+    let mut archives: Vec<ArchiveWanted> = named.into_iter().map(|n| n.1).collect();
+    archives.sort_by(|a, b| a.path.cmp(&b.path));
+    archives
+}
+
+/// Of a file that is named several times the last one counts, as in KIWI.
+fn settled_files(named: Named<FileWanted>, report: &mut Report) -> Vec<FileWanted> {
+    let last: BTreeMap<String, FileWanted> = named.iter().cloned().collect();
+    for (name, file) in &named {
+        if let Some(wins) = last.get(name).filter(|l| l.target != file.target) {
+            report.add(named_twice("file", name, file.span, wins.span));
+        }
+    }
+    let mut files: Vec<FileWanted> = last.into_values().collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+fn named_twice(thing: &str, name: &str, loses: Span, wins: Span) -> Diagnostic {
+    let fact = format!("the {thing} {} shall go to two places", quoted(name));
+    let found = warning(
+        code::TWO_PLACES,
+        loses,
+        fact,
+        "KIWI takes the place of the last one",
+    );
+    found
+        .and(wins, "this one counts")
+        .help("give one of them another name, such as that of a symbolic link")
 }
 
 fn archive(node: &Node, report: &mut Report) -> Option<ArchiveWanted> {
@@ -283,12 +351,14 @@ fn check(plan: &Plan, image: &Node, r: &Resolution<'_>, report: &mut Report) {
         report.add(error(code::NO_PACKAGES, image.span, fact, label));
         return;
     }
+    let named = packages.image.iter().enumerate();
+    let image_places: BTreeMap<&Package, usize> = named.map(|(n, p)| (p, n)).collect();
     for (list, removed) in [
         ("delete", &packages.delete),
         ("uninstall", &packages.uninstall),
     ] {
         for (index, package) in removed.iter().enumerate() {
-            let Some(installed) = packages.image.iter().position(|p| p == package) else {
+            let Some(installed) = image_places.get(package) else {
                 continue;
             };
             let place = |pointer: String| r.origins.get(&pointer).copied().unwrap_or(image.span);

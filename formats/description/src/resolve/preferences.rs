@@ -71,6 +71,7 @@ fn version(
 fn package_manager(plan: &mut Plan, sections: &[&Node], report: &mut Report) {
     let Some((name, span)) = find(sections, "packagemanager") else {
         // KIWI's own default is dnf4, so a description for apt must say so.
+        "dnf4".clone_into(&mut plan.package_manager);
         let Some(section) = sections.first() else {
             return;
         };

@@ -73,8 +73,11 @@ pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report
     for path in &r.choice.signing_keys {
         trust(plan, path, r, report);
     }
-    if plan.repositories.is_empty() && !report.has_errors() {
-        let fact = "no <repository> is in force";
+    if plan.repositories.iter().all(|r| r.imageonly) && !report.has_errors() {
+        let fact = match plan.repositories.is_empty() {
+            true => "no <repository> is in force",
+            false => "every <repository> in force is for the image only",
+        };
         let label = "expected a package source";
         let help = "add <repository><source path=\"obsrepositories:/\"/></repository> for the build host's own sources, or use --set-repo URI";
         report.add(error(code::NO_REPOSITORY, image.span, fact, label).help(help));
@@ -206,6 +209,7 @@ fn add(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report: &mut Report
             .and_then(boolean)
             .unwrap_or(true),
         imageinclude: node.is_true("imageinclude"),
+        imageonly: node.is_true("imageonly"),
         keys: Vec::new(),
     };
     plan.repositories.push(repository);
@@ -249,7 +253,7 @@ fn check_uri(uri: &str, span: Span, report: &mut Report) {
         if host.contains('@') {
             let fact = "the URI holds credentials";
             let label = "expected a URI without user and password";
-            let help = "a manifest is no place for secrets; mirror the repository, or use --set-repo with another source";
+            let help = "a manifest is no place for secrets: apt takes them from /etc/apt/auth.conf.d (apt_auth.conf(5)), or from the file that rootfs-assemble --auth names";
             report.add(error(code::BAD_URI, span, fact, label).help(help));
         }
         return;
@@ -329,7 +333,7 @@ fn priority(node: &Node, report: &mut Report) -> u64 {
     };
     u64::try_from(number).unwrap_or_else(|_| {
         let fact = "a repository's priority is below 0";
-        let label = "expected 0 (unset) or more; lower numbers win";
+        let label = "expected 0 (unset) or more; apt prefers the higher number";
         report.add(error(
             code::BAD_VALUE,
             node.value_span("priority"),

@@ -1,5 +1,7 @@
 //! `<users>`. A user's first definition counts; groups of all definitions are joined, as in KIWI.
 
+use std::collections::BTreeSet;
+
 use manifest::{Plan, User};
 
 use super::{Resolution, account};
@@ -64,23 +66,21 @@ fn add(plan: &mut Plan, name: &str, node: &Node, r: &mut Resolution<'_>, report:
 }
 
 fn groups(node: &Node) -> Vec<String> {
-    let mut list: Vec<String> = Vec::new();
-    for group in node.value("groups").into_iter().flat_map(|v| v.split(',')) {
-        if !list.iter().any(|g| g == group.trim()) {
-            list.push(group.trim().to_owned());
-        }
-    }
-    list
+    let names = node.value("groups").into_iter().flat_map(|v| v.split(','));
+    let mut seen = BTreeSet::new();
+    names
+        .map(str::trim)
+        .filter(|name| seen.insert(*name))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn join(plan: &mut Plan, index: usize, node: &Node, r: &Resolution<'_>, report: &mut Report) {
     account::check_groups(node, report);
     let user = &mut plan.users[index];
-    for group in groups(node) {
-        if !user.groups.contains(&group) {
-            user.groups.push(group);
-        }
-    }
+    let known: BTreeSet<String> = user.groups.iter().cloned().collect();
+    let more = groups(node).into_iter().filter(|g| !known.contains(g));
+    user.groups.extend(more);
     let span = node.value_span("name");
     let fact = format!("user {} is defined twice", quoted(&user.name));
     let label = "of this one only the groups count";

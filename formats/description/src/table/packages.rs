@@ -35,6 +35,7 @@ const REPOSITORY_TYPES: &[&str] = &[
     "yast2",
 ];
 
+const CREDENTIALS: &str = "a manifest is no place for secrets: apt takes them from /etc/apt/auth.conf.d of the build host (apt_auth.conf(5)), or from the file that rootfs-assemble --auth names";
 const NOT_APT: super::Use =
     Ignored("apt repositories have no such thing; KIWI does nothing with it for apt either");
 
@@ -107,16 +108,16 @@ pub(super) const ROWS: &[Element] = &[
             PROFILES,
             ARCH.since(8, 2),
             attr("alias", Kind::Name, Used("its short name in the package lock")),
-            attr("priority", Kind::Integer, Used("lower numbers win")),
+            attr("priority", Kind::Integer, Used("apt's Pin-Priority, as in KIWI: of two sources the higher number wins")),
             attr("components", Kind::Text, Used("main by default")),
             attr("distribution", Kind::Text, Used("the release; without it the repository is flat")),
             attr("imageinclude", Kind::Bool, Used("the image keeps the source")),
-            attr("imageonly", Kind::Bool, Refused("write the source into the overlay instead: root/etc/apt/sources.list.d/NAME.sources")),
+            attr("imageonly", Kind::Bool, Used("the image keeps the source; nothing is taken from it for the build")),
             attr("repository_gpgcheck", Kind::Bool, Used("whether the signature must be right; yes by default")),
             attr("package_gpgcheck", Kind::Bool, Note("Debian packages carry no signature; the signed metadata has their digests")),
             attr("customize", Kind::Path, Refused("scripts on package sources are not run")).since(7, 4),
-            attr("username", Kind::Free, Refused("credentials do not belong into a manifest; mirror the repository, or use --set-repo with another source")),
-            attr("password", Kind::Free, Refused("credentials do not belong into a manifest; mirror the repository, or use --set-repo with another source")),
+            attr("username", Kind::Free, Ignored(CREDENTIALS)),
+            attr("password", Kind::Free, Ignored(CREDENTIALS)),
             attr("sourcetype", Kind::OneOf(&["baseurl", "metalink", "mirrorlist"]), Used("baseurl; apt knows no metalinks")).since(7, 1),
             attr("architectures", Kind::Machines, Ignored("packages of the target machine are taken")).only(&["apt-deb"]).since(8, 2),
             old("use_for_bootstrap", Kind::Bool, (8, 1), None, Ignored("KIWI dropped it after schema 8.1; every repository serves the bootstrap")).since(7, 4),
@@ -126,7 +127,7 @@ pub(super) const ROWS: &[Element] = &[
     node(
         "source",
         &[("repository", Must)],
-        &[must("path", Kind::Uri, Used("http:, https:, ftp:, file:, dir:, obs: or obsrepositories:/ (the build host's own sources)"))],
+        &[must("path", Kind::Uri, Used("http:, https:, ftp:, file:, dir:, obs: or obsrepositories:/ (the build host's own sources); this: and iso: are refused: a plan names no directory of the host that made it, --set-repo does"))],
         Used("where the repository is"),
     ),
     leaf(

@@ -2,11 +2,12 @@
 """Compares what KIWI's own API resolves with what desc-parse resolves.
 
     compare.py [--desc-parse PROGRAM] [--count N] [--seed S]     generated descriptions
-    compare.py [--desc-parse PROGRAM] [OPTIONS] DESCRIPTION...   given ones
+    compare.py [--desc-parse PROGRAM] [OPTIONS] DESCRIPTION...   given ones, each with every type and profile
 
-Needs the kiwi package of the Python registry (pip install kiwi). Exit code 0: no difference. A
-description that desc-parse refuses is no difference when each of its errors says that Ramforge does not
-support what is asked for, and none when KIWI refuses it too. Anything else is printed and counted.
+Needs the kiwi package of the Python registry (pip install kiwi), and desc-parse with its example `draft` beside it
+(cargo build -p desc-parse; cargo build -p description --example draft). Exit code 0: no difference. What desc-parse
+refuses must either be refused by KIWI too, or each error must say that Ramforge does not support what is asked for;
+then everything else in it is compared all the same, by the draft. Anything else is printed and counted.
 """
 
 import argparse
@@ -32,7 +33,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from generate import TABLE, Generator  # noqa: E402
 
-MACHINE = 'x86_64'
+MACHINE = os.environ.get('MACHINE', 'x86_64')
 # Codes that say "Ramforge does not do this", while KIWI does; and some that KIWI tells later than here: it looks
 # for a version (R0204) before it builds, and useradd, apt, the tz database and mkfs find the others.
 UNSUPPORTED = {
@@ -97,7 +98,9 @@ def by_kiwi(path, profiles, image_type, options=()):
     loader = state.get_build_type_bootloader_section()
     bootstrap = set(state.get_bootstrap_packages())
     if bootstrap and state.get_system_packages():
-        bootstrap.discard(state.get_package_manager())  # KIWI adds it by itself
+        # KIWI adds it by itself, by the name of its package.
+        manager = state.get_package_manager()
+        bootstrap.discard({'dnf4': 'dnf', 'apk': 'apk-tools'}.get(manager, manager))
     resolved = {
         'name': xml.get_name(),
         'version': plain(state.get_image_version()),
@@ -129,6 +132,8 @@ def by_kiwi(path, profiles, image_type, options=()):
         'bootloader.title': oem(state, 'oem-boot-title') or xml.get_displayname() or xml.get_name(),
         'bootloader.serial_line': loader and loader.get_serial_line() or None,
         'bootloader.terminals': terminals(loader),
+        'archives': archives(state),
+        'files': files(state),
         **carried(xml, sections, build, loader),
     }
     for name, value in options:
@@ -136,6 +141,35 @@ def by_kiwi(path, profiles, image_type, options=()):
         if kind:
             resolved[f'packages.{kind}'] = sorted({*resolved[f'packages.{kind}'], value})
     return resolved, None
+
+
+def archives(state):
+    """Archives of the bootstrap, then the others, each with its directory."""
+    found = []
+    for names, targets in (
+        (state.get_bootstrap_archives(), state.get_bootstrap_archives_target_dirs()),
+        (state.get_system_archives(), state.get_system_archives_target_dirs()),
+    ):
+        found += [[inside(n), (targets[n] or '').strip('/')] for n in names if not leads_outside(n)]
+    return found
+
+
+def files(state):
+    """Single files. KIWI takes those of other machines too; desc-parse leaves them out, and says so (R0245)."""
+    sections = state.get_packages_sections(['bootstrap', 'image', state.get_build_type_name()])
+    found = (f for section in sections for f in section.get_file() or [])
+    names = (f.get_name() for f in found if not f.get_arch() or MACHINE in f.get_arch().split(','))
+    return sorted({inside(name) for name in names if not leads_outside(name)})
+
+
+def leads_outside(name):
+    """What desc-parse refuses whatever it is: a description reads nothing but itself."""
+    return name.strip().startswith('/') or '..' in name.split('/')
+
+
+def inside(name):
+    """A name relative to the description."""
+    return os.path.normpath(re.sub('^(this|file)://', '', name.strip())).lstrip('/')
 
 
 def install_device(build):
@@ -207,6 +241,7 @@ def repository(r):
         'distribution': r.get_distribution(),
         'components': ' '.join(r.get_components().split()) if r.get_components() else None,
         'imageinclude': bool(r.get_imageinclude()),
+        'imageonly': bool(r.get_imageonly()),
         'signature_check': r.get_repository_gpgcheck() is not False,
     }
 
@@ -224,31 +259,39 @@ def user(state, u):
 
 
 def by_us(program, path, options):
-    """What desc-parse resolves; None and the codes of its errors where it refuses."""
-    run = subprocess.run(
-        [program, '--target-arch', MACHINE, *options, str(path)],
-        capture_output=True, text=True, check=False,
-    )
-    if run.returncode == 3:
-        return None, re.findall(r'^error\[(R\d+)\]', run.stderr, re.M), run.stderr
-    if run.returncode:
+    """What desc-parse resolves, whether it refuses, the codes of its errors and what it says."""
+    command = ['--target-arch', MACHINE, *options, str(path)]
+    run = subprocess.run([program, *command], capture_output=True, text=True, check=False)
+    if run.returncode not in (0, 3):
         raise SystemExit(f'{program} {path}: exit code {run.returncode}\n{run.stderr}')
-    plan = json.loads(run.stdout)['plan']
+    draft = pathlib.Path(program).with_name('examples') / 'draft'
+    drafted = json.loads(subprocess.run([draft, *command], capture_output=True, text=True, check=True).stdout)
+    codes = re.findall(r'^error\[(R\d+)\]', run.stderr, re.M)
+    plan = drafted['plan']
+    if run.returncode == 0 and in_words(json.loads(run.stdout)['plan']) != in_words(plan):
+        raise SystemExit(f'{path}: the draft is not what desc-parse writes: {command}')
+    resolved = plan and {**in_words(plan), 'archives': drafted['archives'],
+                         'files': sorted({name for name, _ in drafted['files']})}
+    return resolved, run.returncode == 3, codes, run.stderr
+
+
+def in_words(plan):
     names = lambda kind: sorted(p['name'] for p in plan['packages'][kind])
     size = plan['disk'].get('size')
     resolved = {
-        **{key: plan.get(key) for key in ('name', 'version', 'locale', 'keytable', 'timezone')},
+        **{key: plan.get(key) or None for key in ('name', 'version', 'locale', 'keytable', 'timezone')},
         'profiles': [p['name'] for p in plan['profiles']],
         'package_manager': plan['package_manager'],
         **{f'packages.{k}': names(k) for k in ('image', 'bootstrap', 'delete', 'uninstall')},
         **{f'type.{k}': plan['type'].get(k) for k in
-           ('image', 'filesystem', 'firmware', 'installiso', 'installpxe', 'installboot')},
+           ('image', 'firmware', 'installiso', 'installpxe', 'installboot')},
+        'type.filesystem': plan['type']['filesystem'] or None,
         'disk.root_label': plan['disk']['root_label'],
         'disk.size': (size['value'] * (1024 if size['unit'] == 'G' else 1), size['additive']) if size else None,
         'disk.resize': plan['disk']['resize'],
         'bootloader.timeout': plan['bootloader']['timeout'],
         'kernelcmdline': plan['kernelcmdline'],
-        'repositories': plan['repositories'],
+        'repositories': [{k: v for k, v in r.items() if k != 'keys'} for r in plan['repositories']],
         'users': plan['users'],
         'type.volid': plan['type']['volid'],
         'disk.efi_mib': plan['disk']['efi_mib'],
@@ -260,7 +303,7 @@ def by_us(program, path, options):
         **{f'oem.elements.{k}': written(v) for k, v in plan['oem']['elements'].items()},
         **{f'carried.{k}': v for k, v in plan.get('carried', {}).items()},
     }
-    return resolved, [], run.stderr
+    return resolved
 
 
 def written(value):
@@ -289,7 +332,10 @@ def differences(theirs, ours):
                     # KIWI gives a nameless repository a random alias; a plain password is hashed.
                     if field in ('alias', 'password') and not wanted:
                         continue
-                    if wanted != b.get(field):
+                    # KIWI makes a path of this: at once; desc-parse refuses it.
+                    if field == 'uri' and b[field].startswith('this:') and wanted.endswith('/' + inside(b[field])):
+                        continue
+                    if wanted != b.get(field, False if field == 'imageonly' else None):
                         found.append(f'{key}/{index}/{field}: KIWI {wanted!r}, desc-parse {b.get(field)!r}')
         elif value != mine:
             found.append(f'{key}: KIWI {value!r}, desc-parse {mine!r}')
@@ -302,16 +348,15 @@ def compare(program, path, profiles=(), image_type=None, overrides=()):
     options += ['--type', image_type] if image_type else []
     options += [word for pair in overrides for word in pair if word is not None]
     theirs, why = by_kiwi(path, list(profiles), image_type, overrides)
-    ours, codes, said = by_us(program, path, options)
-    if ours is None and theirs is None:
+    ours, refused, codes, said = by_us(program, path, options)
+    if refused and theirs is None:
         return 'both refuse', []
-    if ours is None:
-        other = [c for c in codes if c not in UNSUPPORTED]
-        return ('only desc-parse refuses', re.findall(r'^error.*', said, re.M)) if other else ('unsupported', [])
     if theirs is None:
         return 'only KIWI refuses', [why]
+    if refused and any(c not in UNSUPPORTED for c in codes):
+        return 'only desc-parse refuses', re.findall(r'^error.*', said, re.M)
     found = differences(theirs, ours)
-    return ('differ', found) if found else ('same', [])
+    return ('differ', found) if found else ('unsupported, else the same' if refused else 'same', [])
 
 
 def main():
@@ -340,11 +385,30 @@ def main():
     return 1 if bad else 0
 
 
+def ways(path):
+    """Every way to build a description that is not asked for in a certain way: profiles, and types under them."""
+    try:
+        xml = XMLDescription(str(path)).load()
+    except Exception:  # KIWI raises whatever it raises
+        return [([], None)]
+    names = [p.get_name() for section in xml.get_profiles() for p in section.get_profile()]
+    found = [([], None)]
+    for profiles in [[], *([name] for name in dict.fromkeys(names))]:
+        try:
+            state = XMLState(xml, profiles, None)
+            found += [(profiles, t.get_image()) for s in state.get_preferences_sections() for t in s.get_type()]
+        except Exception:  # a profile without a type, or of another machine
+            found.append((profiles, None))
+    return [way for n, way in enumerate(found) if way not in found[:n]]
+
+
 def jobs(asked, scratch):
     for path in asked.description:
         if path.is_dir():
             path = next(iter([*path.glob('config.xml'), *path.glob('*.kiwi')]))
-        yield str(path), path, asked.profile, asked.type, []
+        chosen = asked.profile or asked.type
+        for profiles, image_type in [(asked.profile, asked.type)] if chosen else ways(path):
+            yield f'{path} {" ".join(profiles)} {image_type or ""}', path, profiles, image_type, []
     if not asked.description:
         path = pathlib.Path(scratch, 'generated.kiwi')
         for name in ('a-file', 'key.asc'):

@@ -2,8 +2,8 @@
 
 `schema/description.json` is the table: which elements stand where and how often, their attributes, the
 kinds of values, and what Ramforge does with each. Everything that may stand somewhere is tried now and
-then; what Ramforge refuses rarely, since nothing can be compared then. Above that: profiles that require
-each other, machines, several preferences and types, the choice of them, and now and then a mistake.
+then, what Ramforge refuses too. Above that: profiles that require each other, machines, several preferences
+and types, the choice of them, and now and then a mistake.
 """
 
 import json
@@ -16,7 +16,7 @@ VERSIONS = ['7.4', '7.5', '7.6', '8.0', '8.1', '8.2', '8.3', '8.4', '8.5']
 MACHINES = ['x86_64', 'aarch64', 'ppc64le', 's390x', 'x86_64,aarch64', 'riscv64,x86_64', 'amd64']
 PACKAGES = ['linux-image-amd64', 'systemd-sysv', 'bc', 'curl', 'kmod', 'less', 'vim', 'zstd', 'iproute2', 'g++']
 # How often a thing is tried that need not be there, by what Ramforge does with it.
-CHANCE = {'used': 0.3, 'carried': 0.15, 'ignored': 0.04, 'refused': 0.002, 'note': 0.15}
+CHANCE = {'used': 0.3, 'carried': 0.15, 'ignored': 0.04, 'refused': 0.01, 'note': 0.15}
 
 # Values that mean something together. Everything else comes from the kind of the value.
 VALUES = {
@@ -40,12 +40,12 @@ VALUES = {
     ('oem-unattended-id', '#text'): ['/dev/ram1'] * 5 + ['/dev/sda'],
     ('oem-ramdisk-size', '#text'): ['1024000', '2048000'],
     ('oem-reboot', '#text'): ['false'] * 9 + ['true'], ('oem-shutdown', '#text'): ['false'],
-    ('packagemanager', '#text'): ['apt'] * 30 + ['dnf4', 'zypper'],
+    ('packagemanager', '#text'): ['apt'] * 12 + ['dnf4', 'zypper', 'pacman', 'dnf5'],
     ('version', '#text'): ['1.2.3', '0.0.1', '2024.11', ' 7.8.9 '],
     ('keytable', '#text'): ['us', 'de-latin1'], ('timezone', '#text'): ['UTC', ' Europe/Berlin '],
     ('locale', '#text'): ['en_US', 'de_DE,en_US', 'POSIX'],
     ('repository', '@type'): ['apt-deb'] * 30 + ['rpm-md'], ('repository', '@priority'): ['0', '5', '99'],
-    ('repository', '@imageonly'): ['false'] * 20 + ['true'], ('repository', '@distribution'): ['bookworm'],
+    ('repository', '@imageonly'): ['false', 'true'], ('repository', '@distribution'): ['bookworm'],
     ('repository', '@components'): ['main', 'main  contrib'],
     ('repository', '@sourcetype'): ['baseurl'] * 10 + ['mirrorlist'],
     ('source', '@path'): [
@@ -58,7 +58,7 @@ VALUES = {
     ('file', '@name'): ['a-file'], ('file', '@target'): ['/srv/x', 'srv/'], ('file', '@permissions'): ['644', '0755'],
     ('file', '@owner'): ['root:root', '0:0', '7'],
     ('package', '@name'): PACKAGES * 3 + [' vim '],
-    ('packages', '@type'): ['image'] * 8 + ['bootstrap'] * 4 + ['oem', 'delete', 'uninstall', 'iso', 'pxe', 'docker'],
+    ('packages', '@type'): ['image'] * 8 + ['bootstrap'] * 4 + ['oem', 'delete', 'uninstall', 'iso', 'iso', 'kis', 'docker', 'docker'],
     ('user', '@name'): ['root', 'tux', 'ann', 'Some.One'], ('user', '@password'): ['$6$a$b', '!', ' $6$c$d'],
     ('user', '@groups'): ['root', 'users,video:33', 'wheel'], ('user', '@home'): ['/root', '/home/x'],
     ('user', '@id'): ['1000', '0', '1001'], ('user', '@shell'): ['/bin/bash', '/bin/sh'],
@@ -99,6 +99,7 @@ class Generator:
         self.version = self.random.choice(VERSIONS)
         self.profiles = [f'p{i}' for i in range(self.random.randint(0, 4))]
         self.hidden = set()
+        self.types = ['oem']
         self.aliases = 0
 
     def maybe(self, chance):
@@ -111,7 +112,7 @@ class Generator:
         return self.random.sample(known, self.random.randint(1, min(2, len(known))))
 
     def asked_type(self):
-        return 'oem' if self.maybe(0.3) else None
+        return self.random.choice(self.types) if self.maybe(0.3) else None
 
     def options(self):
         """Overrides, as KIWI and desc-parse both know them."""
@@ -246,8 +247,9 @@ class Generator:
         rules = {k: v for k, v in row['properties'].items() if k.startswith('@')}
         decider = {'type': '@image', 'bootloader': '@name'}.get(name)
         if decider and decider not in found:
-            kinds = ['oem'] * 30 + ['iso', 'docker']
+            kinds = ['oem'] * 18 + ['iso', 'docker', 'kis']
             found[decider] = self.random.choice(kinds) if name == 'type' else self.value(name, decider, rules[decider])
+            self.types += [found[decider]] if name == 'type' else []
         for key, rule in rules.items():
             remarks = rule['x-ramforge']
             if key in found or not self.may_stand(remarks) or not self.goes_with(remarks, found):
@@ -273,8 +275,6 @@ class Generator:
         """What must be there together, or must not."""
         if name == 'type' and found['@image'] == 'oem':
             found.setdefault('@filesystem', 'ext4')
-        if name == 'type' and found['@image'] in ('iso', 'docker'):
-            found = {k: v for k, v in found.items() if k in ('@image', '@primary')}
         if name == 'repository' and '@alias' in found:
             self.aliases += 1
             found['@alias'] = f'r{self.aliases}'
