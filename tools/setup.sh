@@ -17,7 +17,8 @@ if [ "${1-build}" = test ]; then
     package+=([xorriso]=xorriso [sgdisk]=gdisk [e2fsck]=e2fsprogs [debugfs]=e2fsprogs [fsck.vfat]=dosfstools
         [mtype]=mtools [cpio]=cpio [jq]=jq [gpg]=gnupg [xz]=xz-utils [lsinitrd]=dracut-core [python3]=python3
         [dpkg-deb]=dpkg [apt-ftparchive]=apt-utils [unshare]=util-linux [openssl]=openssl [strace]=strace
-        [shellcheck]=shellcheck)
+        [shellcheck]=shellcheck [nginx]=nginx-light [tar]=tar)
+    files+=(/usr/lib/ipxe/qemu/pxe-virtio.rom:ipxe-qemu)
 fi
 
 missing=()

@@ -82,6 +82,66 @@ const CONTROLLERS: &[&str] = &[
     "xen_blkfront",
 ];
 
+/// Network cards, for images that come from a network; loaded when their device is there.
+const NETWORK: &[&str] = &[
+    // virtual machines
+    "virtio_net",
+    "vmxnet3",
+    "hv_netvsc",
+    "xen_netfront",
+    "ena",
+    "gve",
+    // Intel
+    "e100",
+    "e1000",
+    "e1000e",
+    "igb",
+    "igbvf",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "i40e",
+    "iavf",
+    "ice",
+    // Realtek
+    "8139cp",
+    "8139too",
+    "r8169",
+    "r8152",
+    // Broadcom
+    "b44",
+    "bnx2",
+    "bnx2x",
+    "bnxt_en",
+    "tg3",
+    // others
+    "alx",
+    "amd_xgbe",
+    "atl1c",
+    "atlantic",
+    "be2net",
+    "cxgb4",
+    "enic",
+    "forcedeth",
+    "mlx4_en",
+    "mlx5_core",
+    "ne2k_pci",
+    "pcnet32",
+    "qede",
+    "sfc",
+    "skge",
+    "sky2",
+    "via_rhine",
+    "via_velocity",
+    // USB
+    "asix",
+    "ax88179_178a",
+    "cdc_ether",
+    "cdc_ncm",
+    "smsc75xx",
+    "smsc95xx",
+];
+
 /// What is loaded by name: the RAM stores and what compresses for them, and file systems that may hold an ISO file, with
 /// their character sets.
 const ASKED: &[&str] = &[
@@ -126,11 +186,17 @@ impl Carried {
 /// `modules.dep` by name: file below the modules' directory, and the names it depends on.
 type Dependencies = BTreeMap<String, (String, Vec<String>)>;
 
-/// Finds the modules in the tree and takes the plain bytes of each that the base does not have.
+/// Finds the modules in the tree, those of network cards too where the `network` is needed, and takes the plain bytes of each that the base does not have.
 ///
 /// # Errors
 /// Exit code 3 where the kernel cannot do without what is not there; those of the store.
-pub fn carry(store: &Store, tree: &Tree, kernel: Kernel<'_>, base: &Base) -> Result<Carried> {
+pub fn carry(
+    store: &Store,
+    tree: &Tree,
+    kernel: Kernel<'_>,
+    base: &Base,
+    network: bool,
+) -> Result<Carried> {
     let dir = kernel.modules;
     let text = |name: &str| -> Result<Option<String>> {
         let bytes = content(store, tree, &format!("{dir}/{name}"))?;
@@ -152,7 +218,7 @@ pub fn carry(store: &Store, tree: &Tree, kernel: Kernel<'_>, base: &Base) -> Res
         modules: Vec::new(),
     };
     let mut files = Vec::new();
-    for name in order(&dependencies, &soft) {
+    for name in order(&dependencies, &soft, network) {
         let Some((file, needs)) = dependencies.get(&name) else {
             continue;
         };
@@ -201,7 +267,7 @@ fn module(
 fn when(name: &str) -> When {
     if ALWAYS.contains(&name) {
         When::Always
-    } else if CONTROLLERS.contains(&name) {
+    } else if CONTROLLERS.contains(&name) || NETWORK.contains(&name) {
         When::Device
     } else {
         When::Asked
@@ -238,9 +304,14 @@ fn all_needs(
 }
 
 /// Every wanted module that is there, after those it depends on; in a cycle, as dependencies allow.
-fn order(dependencies: &Dependencies, soft: &HashMap<String, Vec<String>>) -> Vec<String> {
+fn order(
+    dependencies: &Dependencies,
+    soft: &HashMap<String, Vec<String>>,
+    network: bool,
+) -> Vec<String> {
     let (mut order, mut met) = (Vec::new(), BTreeSet::new());
-    for name in ALWAYS.iter().chain(CONTROLLERS).chain(ASKED) {
+    let cards = NETWORK.iter().filter(|_| network);
+    for name in ALWAYS.iter().chain(CONTROLLERS).chain(ASKED).chain(cards) {
         add(name, dependencies, soft, &mut met, &mut order);
     }
     order

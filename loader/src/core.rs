@@ -46,6 +46,9 @@ const COMMON: &[&str] = &[
     "probe",
 ];
 
+/// Modules of an image that comes from a network, and goes on from there.
+const NET: &[&str] = &["net", "tftp", "http"];
+
 /// Modules that only one platform has or needs.
 fn own_modules(platform: Platform) -> &'static [&'static str] {
     match platform {
@@ -63,6 +66,10 @@ pub enum Core {
     BiosCd,
     /// An EFI application: `x86_64-efi`.
     Efi,
+    /// What a BIOS loads from a network: `i386-pc-pxe`.
+    BiosNet,
+    /// What UEFI loads from a network: `x86_64-efi`.
+    EfiNet,
 }
 
 impl Core {
@@ -70,8 +77,27 @@ impl Core {
         match self {
             Self::BiosDisk => "i386-pc",
             Self::BiosCd => "i386-pc-eltorito",
-            Self::Efi => "x86_64-efi",
+            Self::Efi | Self::EfiNet => "x86_64-efi",
+            Self::BiosNet => "i386-pc-pxe",
         }
+    }
+
+    /// The name of the part of the work that links it.
+    fn part(self) -> String {
+        match self {
+            Self::EfiNet => "grub-x86_64-efi-net".to_owned(),
+            _ => format!("grub-{}", self.format()),
+        }
+    }
+
+    /// Modules that only this image needs.
+    fn modules(self) -> impl Iterator<Item = &'static str> {
+        let (net, driver): (&[_], &[_]) = match self {
+            Self::BiosDisk | Self::BiosCd | Self::Efi => (&[], &[]),
+            Self::BiosNet => (NET, &["pxe"]),
+            Self::EfiNet => (NET, &["efinet"]),
+        };
+        net.iter().chain(driver).copied()
     }
 }
 
@@ -101,6 +127,7 @@ pub fn build(
         .iter()
         .chain(own_modules(modules.platform))
         .copied()
+        .chain(core.modules())
         .collect();
     let tool = cx.tool(TOOL.name)?.digest();
     let facts = Facts {
@@ -111,8 +138,7 @@ pub fn build(
         config,
         tool,
     };
-    let part = format!("grub-{}", core.format());
-    let image: Object = cx.cached(&part, &facts, || {
+    let image: Object = cx.cached(&core.part(), &facts, || {
         let scratch = cx.store().scratch()?;
         let first = scratch.path().join("first.cfg");
         std::fs::write(&first, config).at(&first)?;

@@ -33,6 +33,17 @@ pub enum Entry {
         /// Paths of the initrd's files, loaded one behind the other.
         initrd: Vec<String>,
     },
+    /// Boots Linux from the directory `$dir` that GRUB itself came from.
+    Network {
+        /// What the menu shows.
+        title: String,
+        /// The kernel's file in that directory.
+        kernel: String,
+        /// The kernel command line, before what is in `$words`.
+        cmdline: String,
+        /// The initrd's file in that directory.
+        initrd: String,
+    },
     /// Leaves GRUB, so that the firmware tries its next device.
     NextDevice {
         /// What the menu shows.
@@ -87,6 +98,19 @@ impl Entry {
                     .map(|path| quote(path))
                     .collect::<Vec<_>>()
                     .join(" ")
+            ),
+            Self::Network {
+                title,
+                kernel,
+                cmdline,
+                initrd,
+            } => write!(
+                text,
+                "menuentry {} {{\n    linux $dir/{} {} $words\n    initrd $dir/{}\n}}\n",
+                quote(title),
+                quote(kernel),
+                quote_words(cmdline),
+                quote(initrd),
             ),
             Self::NextDevice { title } => {
                 write!(text, "menuentry {} {{\n    exit\n}}\n", quote(title))

@@ -3,4 +3,5 @@
 pub mod block;
 pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod process;

@@ -159,7 +159,7 @@ pub const ROWS: &[Row] = &[
     row(&["preferences/type@kernelcmdline"], ("ramdisk_size=2048000 console", "ramdisk_size=3048000 console"), RAMDISK_SIZE),
     row(&["preferences/type@installiso"], ("installiso=\"true\" initrd", "installiso=\"false\" initrd"), NOTHING),
     row(&["preferences/type@installstick"], ("installiso=\"true\" initrd", "installiso=\"true\" installstick=\"true\" initrd"), NOTHING),
-    row(&["preferences/type@installpxe"], ("installiso=\"true\" initrd", "installiso=\"true\" installpxe=\"true\" initrd"), NOTHING),
+    row(&["preferences/type@installpxe"], ("installiso=\"true\" initrd", "installiso=\"true\" installpxe=\"true\" initrd"), &["initrd-inject plan.type.installpxe", "iso-pack plan.type.installpxe"]),
     row(&["preferences/type@installboot"], ("installboot=\"install\"", "installboot=\"failsafe-install\""), &["iso-pack plan.type.installboot"]),
     row(&["preferences/type@firmware"], ("firmware=\"uefi\"", "firmware=\"bios\""), NOTHING),
     row(&["preferences/type@volid"], ("FIRST", "OTHER"), VOLID),

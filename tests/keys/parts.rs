@@ -88,6 +88,9 @@ pub const ROWS: &[Row] = &[
         "the boot menu's title was \"Debian in RAM\", is \"Debian\""),
     row(&["iso-pack plan.type.installboot"], Text("installboot=\"install\"", "installboot=\"failsafe-install\""), &[(ISO, &[])],
         "the boot menu's preselected entry was"),
+    row(&["initrd-inject plan.type.installpxe", "iso-pack plan.type.installpxe"], Text("initrd_system", "installpxe=\"true\" initrd_system"),
+        &[(INITRD, &["segment"]), (ISO, &["grub-i386-pc-pxe", "grub-x86_64-efi-net"]), SIZES],
+        "whether a network boot set is wanted (installpxe) was no, is yes"),
     row(&["initrd-inject plan.type.volid", "iso-pack plan.type.volid"], Text("initrd_system", "volid=\"KEYBOOT\" initrd_system"), &[CONFIGURATION, (ISO, &[]), PERHAPS],
         "initrd-inject ran again: the volume id was \"INSTALL\", is \"KEYBOOT\""),
     row(&["initrd-inject plan.ramdisk.size_kib", "iso-pack plan.ramdisk.size_kib", "ram-check plan.ramdisk.size_kib"],
@@ -180,6 +183,7 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
         "the machine must be able to run the programs of the tree",
     ),
     ("raw-image plan.arch", "one architecture is supported"),
+    ("iso-pack plan.arch", "one architecture is supported"),
     (
         "rootfs-assemble plan.package_manager",
         "one package manager is supported",

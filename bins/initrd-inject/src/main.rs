@@ -32,7 +32,8 @@ use store::tree::Tree;
 /// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
 /// segment of its own. 3: what a zram needs.
 /// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
-const VERSION: u32 = 5;
+/// 6: drivers of network cards.
+const VERSION: u32 = 6;
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
 
@@ -69,6 +70,7 @@ struct OemInput {
 #[derive(Debug, Serialize, Deserialize)]
 struct TypeInput {
     volid: String,
+    installpxe: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -150,7 +152,10 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
         release: &input.rootfs.kernel.release,
         modules: &input.rootfs.kernel.modules,
     };
-    let carried = cx.part("modules", || initramfs::carry(store, &tree, kernel, &base))?;
+    let carried = cx.part("modules", || {
+        let network = input.plan.image_type.installpxe;
+        initramfs::carry(store, &tree, kernel, &base, network)
+    })?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let zram_bytes = zram::measure(cx, &input.disk.map, root(&input)?)?;
     let config = config(

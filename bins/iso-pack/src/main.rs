@@ -1,4 +1,4 @@
-//! `iso-pack`: the medium that a machine boots from.
+//! `iso-pack`: the medium that a machine boots from, and with `installpxe` what it boots from over the network.
 //!
 //! stdin: a manifest with `plan`, `rootfs`, `disk` and `initrd`. stdout: the same with `media`. Needs
 //! `grub-mkimage`, and GRUB's modules where the tree has none. No privilege.
@@ -14,6 +14,7 @@
 //! ```
 
 mod boot;
+mod network;
 mod payload;
 mod pieces;
 mod sign;
@@ -33,8 +34,8 @@ use crate::pieces::Pieces;
 use crate::sign::SigningKey;
 
 /// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces. 3: `root=ramforge`.
-/// 4: it boots as a file.
-const VERSION: u32 = 4;
+/// 4: it boots as a file. 5: the network boot set.
+const VERSION: u32 = 5;
 
 fn main() -> ExitCode {
     let about =
@@ -66,6 +67,7 @@ pub(crate) struct Input {
 pub(crate) struct PlanInput {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) arch: String,
     pub(crate) bootloader: Bootloader,
     pub(crate) kernelcmdline: String,
     pub(crate) ramdisk: Option<RamdiskInput>,
@@ -82,6 +84,7 @@ pub(crate) struct RamdiskInput {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct TypeInput {
     pub(crate) volid: String,
+    pub(crate) installpxe: bool,
     pub(crate) installboot: Option<String>,
 }
 
@@ -130,6 +133,12 @@ fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
         hybrid: Some(hybrid(&input, loaders.mbr)),
     };
     let iso = cx.part("hybrid ISO", || write(cx.store(), &image))?;
+    let network = match input.plan.image_type.installpxe {
+        true => Some(cx.part("network boot set", || {
+            network::set(cx, options, &tree, &input, &kernelcmdline)
+        })?),
+        false => None,
+    };
     let entry = |firmware: &str, medium: &str, signed| BootEntry {
         firmware: firmware.to_owned(),
         medium: medium.to_owned(),
@@ -147,6 +156,7 @@ fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
             entry("uefi", "disk", signed),
         ],
         kernelcmdline,
+        network,
     })
 }
 

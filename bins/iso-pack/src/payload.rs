@@ -7,14 +7,10 @@ use stage::{Error, Result};
 use store::Store;
 use store::chunk_map::ChunkMap;
 
-/// Longest payload file in bytes: below the 4 GiB of ISO 9660, on a chunk's boundary.
-const LIMIT: u64 = (1 << 32) - (1 << 20);
-
 /// `deploy.json`, `map` and the frames.
 pub(crate) fn files(store: &Store, map: &Object) -> Result<Vec<File>> {
     let chunk_map = ChunkMap::parse(&store.get(map)?).map_err(|e| Error::damaged(e.to_string()))?;
-    let frames = chunk_map.frames();
-    let groups = split(&frames, LIMIT);
+    let groups = chunk_map.payload_files();
     let name = |n: usize| format!("frames.{n:03}");
     let sizes = groups.iter().enumerate().map(|(n, group)| {
         json!({"name": name(n), "size": group.iter().map(|frame| frame.size).sum::<u64>()})
@@ -53,39 +49,4 @@ pub(crate) fn part(store: &Store, object: &Object) -> Part {
 pub(crate) fn parts(store: &Store, object: &Object) -> Result<Vec<Part>> {
     let parts = store.parts(object)?;
     Ok(parts.iter().map(|object| part(store, object)).collect())
-}
-
-/// Frames in files of at most `limit` bytes; no frame lies in two files.
-fn split(frames: &[Object], limit: u64) -> Vec<Vec<Object>> {
-    let mut groups: Vec<(u64, Vec<Object>)> = Vec::new();
-    for frame in frames {
-        match groups.last_mut() {
-            Some((size, group)) if *size + frame.size <= limit => {
-                *size += frame.size;
-                group.push(*frame);
-            }
-            _ => groups.push((frame.size, vec![*frame])),
-        }
-    }
-    groups.into_iter().map(|(_, group)| group).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_file_is_longer_than_the_limit_and_no_frame_is_cut() {
-        let frame = |n: u8, size| Object {
-            size,
-            ..Object::of(&[n])
-        };
-        let frames = [frame(1, 40), frame(2, 60), frame(3, 1), frame(4, 100)];
-        let groups = split(&frames, 100);
-        assert_eq!(
-            groups,
-            [vec![frames[0], frames[1]], vec![frames[2]], vec![frames[3]]]
-        );
-        assert!(split(&[], 100).is_empty());
-    }
 }

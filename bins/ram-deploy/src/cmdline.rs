@@ -45,6 +45,13 @@ impl Cmdline {
         Some(found.1.as_deref().unwrap_or(""))
     }
 
+    /// The values of all words with that name, in their order.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let same = move |(n, _): &&(String, Option<String>)| same_name(n, name);
+        let found = self.0.iter().filter(same);
+        found.map(|(_, value)| value.as_deref().unwrap_or(""))
+    }
+
     /// Where the last word with that name stands, counted from 0.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.0.iter().rposition(|(n, _)| same_name(n, name))

@@ -34,8 +34,16 @@ pub trait Source: Sync {
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
     /// Drops what is cached of a range, so that it costs no RAM and the next read is a real one.
     fn forget(&self, offset: u64, length: u64);
+    /// What was read of a range is wrong: the next read of it must not give the same.
+    fn wrong(&self, offset: u64, length: u64) {
+        self.forget(offset, length);
+    }
     /// The offset in words: file and offset in it.
     fn place(&self, offset: u64) -> String;
+    /// What to do where it holds something else than it should.
+    fn remedy(&self) -> &'static str {
+        "write the ISO to the medium again and compare its checksum, or try another medium"
+    }
 }
 
 /// Where chunks go. Both functions may be called from several threads.
@@ -290,7 +298,7 @@ fn again(
     zstd: &mut Decompressor,
     buffer: &mut [u8],
 ) -> Result<()> {
-    source.forget(work.offset, work.frame_size as u64);
+    source.wrong(work.offset, work.frame_size as u64);
     frame.resize(work.frame_size, 0);
     let what = match source.read(work.offset, &mut frame) {
         Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
@@ -304,7 +312,7 @@ fn again(
             work.places[0],
             source.place(work.offset)
         ),
-        "write the ISO to the medium again and compare its checksum, or try another medium",
+        source.remedy(),
     ))
 }
 

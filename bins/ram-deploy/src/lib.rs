@@ -28,6 +28,7 @@ pub mod init;
 pub mod kernel_log;
 pub mod medium;
 pub mod modules;
+pub mod net;
 pub mod pages;
 pub mod payload;
 pub mod policy;

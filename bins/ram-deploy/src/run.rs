@@ -8,12 +8,13 @@ use store::chunk_map::ChunkMap;
 use crate::cmdline::Cmdline;
 use crate::config::{self, Config, GrowConfig, ModuleList};
 use crate::console::{Console, Progress};
-use crate::deploy;
+use crate::deploy::{self, Source};
 use crate::devices::{self, Device};
 use crate::grow;
 use crate::kernel_log;
 use crate::medium::{Medium, Wanted};
 use crate::modules::Loader;
+use crate::net;
 use crate::payload::Payload;
 use crate::policy;
 use crate::read_back::{self, read_back};
@@ -43,12 +44,14 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
     let wanted = Wanted::new(&config, cmdline)?;
-    let medium = wanted.find(&mut loader, console)?;
-    if medium.map.size != config.image_size {
+    let tell = |line: &str| console.say(line);
+    let place = Place::find(&wanted, cmdline, &mut loader, console, &tell)?;
+    if place.map().size != config.image_size {
         return Err(Stop::new(
             format!(
                 "the configuration in the initramfs says {} bytes for the image, its chunk map {}",
-                config.image_size, medium.map.size
+                config.image_size,
+                place.map().size
             ),
             "the initramfs is damaged: write the ISO to the medium again and compare its checksum",
         ));
@@ -57,17 +60,65 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let store = Store::resolve(&config, cmdline)?;
     store.check_ram(&config)?;
     if config.ask {
-        policy::ask(&question(&medium, &store), console);
+        policy::ask(&question(&place, &store), console);
     }
-    let medium = fill(&store, medium, &wanted, &mut loader, console)?;
-    release(medium, cmdline, console);
+    let place = fill(&store, place, &wanted, &mut loader, console)?;
+    match place {
+        // One that is gone holds nothing.
+        None => (),
+        Some(Place::Medium(medium)) => release(medium, cmdline, console),
+        Some(Place::Network(set)) => {
+            let name = set.release();
+            console.say(&format!(
+                "the network is not needed any more, {name} is off"
+            ));
+        }
+    }
     if let Store::Blocks(blocks) = &store {
         settle(blocks, &config, cmdline, console)?;
     }
     write_run("ramforge/deployed", "")
 }
 
-fn question(medium: &Medium, store: &Store) -> String {
+/// Where the image comes from.
+enum Place<'a> {
+    Medium(Medium),
+    Network(Box<net::Network<'a>>),
+}
+
+impl<'a> Place<'a> {
+    /// Finds the medium, or the boot set on the servers that the command line names.
+    fn find(
+        wanted: &Wanted<'_>,
+        cmdline: &Cmdline,
+        loader: &mut Loader,
+        console: &Console,
+        tell: &'a net::fetch::Tell<'a>,
+    ) -> Result<Self> {
+        let Some(request) = net::words::request(cmdline)? else {
+            return wanted.find(loader, console).map(Self::Medium);
+        };
+        let wait = cmdline.seconds("rd.ramforge.wait")?;
+        let set = net::open(wanted.config(), request, wait, loader, console, tell)?;
+        Ok(Self::Network(Box::new(set)))
+    }
+
+    fn map(&self) -> &ChunkMap {
+        match self {
+            Self::Medium(medium) => &medium.map,
+            Self::Network(set) => &set.map,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Medium(medium) => medium.name(),
+            Self::Network(set) => set.place.clone(),
+        }
+    }
+}
+
+fn question(medium: &Place<'_>, store: &Store) -> String {
     format!(
         "the image in {} will be written to the RAM store {}",
         medium.name(),
@@ -75,45 +126,70 @@ fn question(medium: &Medium, store: &Store) -> String {
     )
 }
 
-/// Fills the store from the medium, and gives that back; `None` where it was pulled out in the end. After a failure the
-/// next try begins with an empty store, and until then its RAM is free.
-fn fill(
+/// Fills the store from the medium or the network, and gives that back; `None` where it was pulled out in the end.
+fn fill<'a>(
     store: &Store,
-    medium: Medium,
+    place: Place<'a>,
     wanted: &Wanted<'_>,
     loader: &mut Loader,
     console: &Console,
-) -> Result<Option<Medium>> {
-    let config = wanted.config();
-    let (map, from) = (medium.map.clone(), medium.name());
-    let again = |lost| wanted.again(lost, console);
-    let payload = Payload::open(medium, map.payload().1, &again)?;
+) -> Result<Option<Place<'a>>> {
+    let (map, from) = (place.map().clone(), place.name());
+    let mut write = |source: &dyn Source| {
+        let config = wanted.config();
+        write(store, config, &map, source, &from, loader, console)
+    };
+    match place {
+        Place::Medium(medium) => {
+            let again = |lost| wanted.again(lost, console);
+            let payload = Payload::open(medium, map.payload().1, &again)?;
+            write(&payload)?;
+            Ok(payload.into_medium().map(Place::Medium))
+        }
+        Place::Network(set) => {
+            write(&set.payload)?;
+            Ok(Some(Place::Network(set)))
+        }
+    }
+}
+
+/// Writes the image to the store, and reads it back where that is asked for. After a failure the next try begins with an
+/// empty store, and until then its RAM is free.
+fn write(
+    store: &Store,
+    config: &Config,
+    map: &ChunkMap,
+    source: &dyn Source,
+    from: &str,
+    loader: &mut Loader,
+    console: &Console,
+) -> Result<()> {
     match store {
         Store::Blocks(blocks) => {
             let target = blocks.open(config, loader, console)?;
-            let copied = copy(&map, &payload, &from, &target, &blocks.device(), console);
+            let copied = copy(map, source, from, &target, &blocks.device(), console);
             let compared = copied.and_then(|()| match config.read_back {
-                true => compare(&map, &target, console),
+                true => compare(map, &target, console),
                 false => Ok(()),
             });
             drop(target);
             compared.inspect_err(|_| store.remove())?;
         }
         Store::Tmpfs(tmpfs) => {
-            let unpacked = tmpfs.deploy(config, &map, &payload, &from, console);
+            let unpacked = tmpfs.deploy(config, map, source, from, console);
             unpacked.inspect_err(|_| store.remove())?;
             if config.read_back {
                 console.say("files in a tmpfs are not read back; every chunk was verified");
             }
         }
     }
-    Ok(payload.into_medium())
+    Ok(())
 }
 
 /// Copies all chunks, with progress on the consoles.
 fn copy(
     map: &ChunkMap,
-    payload: &Payload<'_>,
+    source: &dyn Source,
     from: &str,
     target: &Disk,
     device: &Device,
@@ -127,7 +203,7 @@ fn copy(
     ));
     let begin = Instant::now();
     let tell = |done| tell(done, total, begin, console);
-    deploy::deploy(map, payload, target, workers(map), &tell)?;
+    deploy::deploy(map, source, target, workers(map), &tell)?;
     let seconds = begin.elapsed().as_secs_f64();
     console.say(&format!(
         "{} MiB verified and written in {seconds:.1} s",
@@ -159,9 +235,7 @@ fn tell(done: u64, total: u64, begin: Instant, console: &Console) {
     });
 }
 
-fn release(medium: Option<Medium>, cmdline: &Cmdline, console: &Console) {
-    // One that is gone holds nothing.
-    let Some(medium) = medium else { return };
+fn release(medium: Medium, cmdline: &Cmdline, console: &Console) {
     let device = medium.device.clone();
     let name = &device.name;
     match medium.release() {

@@ -1,10 +1,11 @@
-//! Files for people: the ISO, the sparse disk image, the package list, the lock and the manifest.
+//! Files for people: the ISO, the network boot set, the sparse disk image, the package list, the lock and the manifest.
 //!
 //! A file is written beside its place and renamed, so that an interrupted export leaves no half file.
 //! An extended attribute remembers which object a file holds (see [`mark`]); an untouched file is not written again.
 
 mod disk_image;
 mod mark;
+mod tarball;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -88,6 +89,17 @@ fn files(store: &Store, manifest: &Manifest, dir: &Path) -> Result<()> {
         file(&dir.join(format!("{stem}.install.iso")), &media.iso, |f| {
             copy(store, &media.iso, f)
         })?;
+        if let Some(files) = &media.network {
+            // The files are the tarball, and so are their times.
+            let epoch = manifest.section::<Rootfs>()?.source_date_epoch;
+            let facts = manifest::to_canonical(&(files, epoch))?;
+            let path = dir.join(format!("{stem}.install.tar.xz"));
+            file(&path, &Object::of(facts.as_bytes()), |f| {
+                let written = tarball::write(store, files, epoch, f);
+                stage::interrupted()?;
+                written.map_err(|e| Error::failed(e.to_string()))
+            })?;
+        }
     }
     let line = manifest.to_line()? + "\n";
     let whole = Object::of(line.as_bytes());

@@ -92,7 +92,7 @@ fn native(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<Object>
         modules: &input.rootfs.kernel.modules,
     };
     let base = Base::default();
-    let carried = initramfs::carry(cx.store(), tree, kernel, &base)?;
+    let carried = initramfs::carry(cx.store(), tree, kernel, &base, false)?;
     let init = archive(
         segment::native(program()?, &carried.list, carried.files)?,
         input,

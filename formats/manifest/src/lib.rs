@@ -34,7 +34,7 @@ pub use error::{Error, Result};
 pub use initrd::{Initrd, Segment};
 pub use key::{StageKey, package_key, part_key, stage_key, stage_key_of};
 pub use lock::{InvalidLock, Lock, LockedPackage, Request};
-pub use media::{BootEntry, Media};
+pub use media::{BootEntry, Media, NetworkFile};
 pub use object::{Digest, Object};
 pub use plan::{
     Bootloader, DiskPlan, OemConfig, Origin, Override, Package, Packages, Plan, Profile, Ramdisk,

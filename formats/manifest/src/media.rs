@@ -21,6 +21,19 @@ pub struct Media {
     pub boot: Vec<BootEntry>,
     /// The kernel command line of the preselected menu entry.
     pub kernelcmdline: String,
+    /// The network boot set: the files that a server offers. Absent where none is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Vec<NetworkFile>>,
+}
+
+/// A file of the network boot set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkFile {
+    /// Its path in the set, with slashes.
+    pub path: String,
+    /// Its bytes.
+    pub object: Object,
 }
 
 /// One way into the medium.

@@ -7,7 +7,7 @@
 //! The **payload** of a medium is every distinct frame once, back to back, in the order of first use
 //! in the map. So the map alone says where each frame lies: [`ChunkMap::payload`].
 //!
-//! *Not written:* the names or sizes of the payload's files; those belong to the medium.
+//! *Not written:* the names of the payload's files; those belong to the medium.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,9 @@ pub const CHUNK_SIZE: u64 = 1 << 20;
 
 /// The largest chunk size that a reader accepts, in bytes.
 pub const MAX_CHUNK_SIZE: u64 = 16 << 20;
+
+/// Longest file of a payload in bytes: below the 4 GiB of ISO 9660, on a chunk's boundary.
+pub const MAX_PAYLOAD_FILE: u64 = (1 << 32) - (1 << 20);
 
 /// The version of the map's shape. Changelog. 1: the first.
 pub const FORMAT: u64 = 1;
@@ -130,6 +133,12 @@ impl ChunkMap {
             .collect()
     }
 
+    /// The frames of each file that a payload is split into: as many as fit, and no frame lies in two files. So the
+    /// map also says how many files there are, and how long each of them is.
+    pub fn payload_files(&self) -> Vec<Vec<Object>> {
+        split(self.frames(), MAX_PAYLOAD_FILE)
+    }
+
     /// Offset of each distinct frame in the payload, in bytes, and the payload's length.
     pub fn payload(&self) -> (HashMap<Object, u64>, u64) {
         let mut offsets = HashMap::new();
@@ -142,9 +151,36 @@ impl ChunkMap {
     }
 }
 
+/// Frames in groups of at most `limit` bytes.
+fn split(frames: Vec<Object>, limit: u64) -> Vec<Vec<Object>> {
+    let mut groups: Vec<(u64, Vec<Object>)> = Vec::new();
+    for frame in frames {
+        match groups.last_mut() {
+            Some((size, group)) if *size + frame.size <= limit => {
+                *size += frame.size;
+                group.push(frame);
+            }
+            _ => groups.push((frame.size, vec![frame])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_file_is_longer_than_the_limit_and_no_frame_is_cut() {
+        let frame = |n: u8, size| Object {
+            size,
+            ..Object::of(&[n])
+        };
+        let frames = vec![frame(1, 40), frame(2, 60), frame(3, 1), frame(4, 100)];
+        let expected = [vec![frames[0], frames[1]], vec![frames[2]], vec![frames[3]]];
+        assert_eq!(split(frames, 100), expected);
+        assert!(split(Vec::new(), 100).is_empty());
+    }
 
     fn map() -> ChunkMap {
         let chunk = |at, bytes: &[u8], frame: &[u8]| Chunk {

@@ -59,7 +59,7 @@ fn modules_come_after_their_needs_and_without_compression() {
         modules: BTreeMap::from([(Digest::of(b"module cdrom"), "lib/cdrom.ko".to_owned())]),
         ..Base::default()
     };
-    let carried = carry(&store, &tree(&store), kernel(), &base).unwrap();
+    let carried = carry(&store, &tree(&store), kernel(), &base, false).unwrap();
     let names: Vec<_> = carried
         .list
         .modules
@@ -85,6 +85,18 @@ fn modules_come_after_their_needs_and_without_compression() {
     assert_eq!(brd.1, b"module brd");
     assert_eq!(carried.list.modules[5].when, When::Asked);
     assert_eq!(carried.list.modules[3].when, When::Always);
+}
+
+#[test]
+fn drivers_of_network_cards_are_carried_where_they_are_wanted() {
+    let dependencies = parse_dep(
+        "kernel/net_failover.ko:\nkernel/virtio_net.ko: kernel/net_failover.ko\nkernel/brd.ko:\n",
+    );
+    let soft = HashMap::new();
+    let with = order(&dependencies, &soft, true);
+    assert_eq!(with, ["brd", "net_failover", "virtio_net"]);
+    assert_eq!(order(&dependencies, &soft, false), ["brd"]);
+    assert_eq!(when("virtio_net"), When::Device);
 }
 
 #[test]

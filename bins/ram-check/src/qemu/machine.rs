@@ -1,7 +1,7 @@
 //! A machine in words, and as arguments of `qemu-system-x86_64`.
 //!
 //! Always software emulation (`tcg`), which runs everywhere the same; RAMFORGE_ACCEL names another
-//! accelerator. *Not here:* networks, Secure Boot keys; media that come later are the guest's, see [`super::Guest`].
+//! accelerator. *Not here:* networks of several machines, Secure Boot keys; media that come later are the guest's, see [`super::Guest`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,9 @@ pub enum Bus {
     Nvme,
     /// A SATA disk.
     Ahci,
+    /// No medium but QEMU's own network, a virtio card: DHCP, and TFTP of the directory that is the medium. What listens
+    /// at the host's 127.0.0.1 is 10.0.2.2 inside.
+    Network,
 }
 
 /// The mainboard.
@@ -106,6 +109,8 @@ pub struct Machine {
     pub bus: Bus,
     /// Whether there is a USB controller for sticks that come later, see [`Guest::plug`](super::Guest::plug).
     pub usb: bool,
+    /// What the firmware loads from [`Bus::Network`]: a path below the medium, or a URL.
+    pub bootfile: String,
     /// Whether writes of the guest reach the file. Otherwise they are forgotten at the end.
     pub writable: bool,
     /// Files that are virtio disks beside the medium; the guest cannot write to them.
@@ -127,6 +132,7 @@ impl Machine {
             medium: medium.to_owned(),
             bus,
             usb: false,
+            bootfile: String::new(),
             writable: false,
             disks: Vec::new(),
             clock: None,
@@ -163,9 +169,18 @@ impl Machine {
         Ok(line)
     }
 
+    fn network(&self, directory: &Path) -> Vec<OsString> {
+        let bootfile = format!(",bootfile={}", self.bootfile.replace(',', ",,"));
+        let network = option("user,id=network,tftp=", directory, &bootfile);
+
+        let card = format!("virtio-net-pci,id={MEDIUM_ID},netdev=network,bootindex=1");
+        vec!["-netdev".into(), network, "-device".into(), card.into()]
+    }
+
     fn medium_arguments(&self) -> Result<Vec<OsString>> {
         let medium = self.medium.canonicalize().at(&self.medium)?;
         let drive = match self.bus {
+            Bus::Network => return Ok(self.network(&medium)),
             Bus::Cd => "if=none,id=drive,format=raw,media=cdrom,readonly=on,file=",
             _ if self.writable => "if=none,id=drive,format=raw,discard=unmap,file=",
             _ => "if=none,id=drive,format=raw,snapshot=on,file=",
@@ -177,6 +192,7 @@ impl Machine {
             Bus::Disk => (None, "virtio-blk-pci"),
             Bus::Nvme => (None, "nvme,serial=ramforge"),
             Bus::Ahci => (Some("ahci,id=ahci"), "ide-hd,bus=ahci.0"),
+            Bus::Network => (None, "virtio-net-pci"),
         };
         let late = Some(USB).filter(|_| self.usb && self.bus != Bus::Usb);
         for controller in controller.into_iter().chain(late) {
@@ -265,6 +281,16 @@ mod tests {
         own.writable = true;
         assert!(!line(&own).contains("snapshot"));
         assert!(line(&own).contains("a,,b -device virtio-blk-pci,id=medium"));
+    }
+
+    #[test]
+    fn a_network_is_no_medium() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut machine = Machine::new(directory.path(), Bus::Network, Firmware::Bios, 64);
+        machine.bootfile = "net/boot.pxe".into();
+        let line = line(&machine);
+        assert!(line.contains(",bootfile=net/boot.pxe -device virtio-net-pci,id=medium"));
+        assert!(!line.contains("-drive"), "{line}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use manifest::{Disk, Initrd, Manifest, Media, Object, Plan, Rootfs, Section};
+use manifest::{Disk, Initrd, Manifest, Media, NetworkFile, Object, Plan, Rootfs, Section};
 use serde_json::Value;
 use stage::{At, Error, Exit, Result};
 use store::Store;
@@ -123,8 +123,34 @@ pub(crate) fn compare(sides: &Sides<'_>, was: &Manifest, is: &Manifest) -> Resul
             medium::explain(sides, was.iso, is.iso, &mut report)?;
         }
         fields(&was, &is, &mut report)?;
+        let files = |media: Media| media.network.unwrap_or_default();
+        network(sides, &files(was), &files(is), &mut report)?;
     }
     report.finish()
+}
+
+fn network(
+    sides: &Sides<'_>,
+    was: &[NetworkFile],
+    is: &[NetworkFile],
+    report: &mut Report,
+) -> Result<()> {
+    report.part("network boot set")?;
+    let in_both = |a: &NetworkFile, files: &[NetworkFile]| files.iter().any(|b| a.path == b.path);
+    for file in was.iter().filter(|file| !in_both(file, is)) {
+        report.add(format!("{}: was there, is not", file.path))?;
+    }
+    for file in is.iter().filter(|file| !in_both(file, was)) {
+        report.add(format!("{}: was not there, is", file.path))?;
+    }
+    for file in was {
+        let other = is.iter().find(|other| other.path == file.path);
+        let other = other.map_or(file.object, |other| other.object);
+        if let Some(fact) = content(sides, file.object, other)? {
+            report.add(format!("{}: {fact}", file.path))?;
+        }
+    }
+    Ok(())
 }
 
 fn rootfs(sides: &Sides<'_>, was: &Rootfs, is: &Rootfs, report: &mut Report) -> Result<()> {

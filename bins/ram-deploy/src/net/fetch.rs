@@ -1,0 +1,337 @@
+//! Files of a boot set from one of several mirrors: what breaks goes on where it broke, at another mirror if need be.
+//!
+//! A file is asked for once, from the wanted byte to its end, so that nothing waits between two requests; the connection
+//! is kept for the next file. The server is only as fast as bytes are taken: what waits is in the socket's buffers.
+//!
+//! ```text
+//! fault → the same mirror again → the next mirror → … each was tried: a pause that grows → … no bytes for `limit`: the end
+//! ```
+//!
+//! Nothing that arrives is trusted: the caller verifies it, and says by reading it again that it was wrong. A mirror
+//! that sent wrong bytes is only asked again where there is no other.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::http::{Answer, Connection, Fault};
+use super::url::Url;
+
+/// Redirections that are followed in a row.
+const REDIRECTIONS: usize = 5;
+/// The first and the longest pause when every mirror has failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// Bytes that must arrive before a mirror counts as one that works again.
+const PROGRESS: u64 = 64 << 10;
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a server may say nothing.
+    pub silence: Duration,
+    /// How long nothing may arrive from any server.
+    pub limit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(10),
+            limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Finds the addresses of a host.
+pub type Resolve = dyn Fn(&str) -> Result<Vec<std::net::Ipv4Addr>, Fault> + Send + Sync;
+/// Tells a person what happened.
+pub type Tell<'a> = dyn Fn(&str) + Send + Sync + 'a;
+
+/// A server with the boot set.
+#[derive(Debug)]
+struct Mirror {
+    url: Url,
+    /// Why it was of no use the last time.
+    fault: Option<Fault>,
+    /// Whether it sent bytes that were wrong.
+    lied: bool,
+}
+
+/// A body that is being read.
+#[derive(Debug)]
+struct Body {
+    connection: Connection,
+    file: String,
+    /// Offset of the next byte in the file.
+    next: u64,
+}
+
+/// A file and the bytes of it that are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its path in the boot set.
+    pub file: &'a str,
+    /// Its whole length.
+    pub size: u64,
+    /// The first byte.
+    pub from: u64,
+}
+
+/// Fetches from mirrors.
+pub struct Fetcher<'a> {
+    mirrors: Vec<Mirror>,
+    current: usize,
+    body: Option<Body>,
+    patience: Patience,
+    resolve: Box<Resolve>,
+    tell: &'a Tell<'a>,
+    /// Faults since a mirror worked.
+    faults: usize,
+    /// Bytes since then.
+    progress: u64,
+    since: Instant,
+    /// Why it was given up for good.
+    ended: Option<Fault>,
+}
+
+impl std::fmt::Debug for Fetcher<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetcher")
+            .field("mirrors", &self.mirrors)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Fetcher<'a> {
+    /// Fetches from `urls`, the first one first.
+    pub fn new(
+        urls: Vec<Url>,
+        patience: Patience,
+        resolve: Box<Resolve>,
+        tell: &'a Tell<'a>,
+    ) -> Self {
+        let mirror = |url| Mirror {
+            url,
+            fault: None,
+            lied: false,
+        };
+        Self {
+            mirrors: urls.into_iter().map(mirror).collect(),
+            current: 0,
+            body: None,
+            patience,
+            resolve,
+            tell,
+            faults: 0,
+            progress: 0,
+            since: Instant::now(),
+            ended: None,
+        }
+    }
+
+    /// The mirror that is asked now.
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
+    /// Its directory.
+    pub fn url(&self) -> Option<&Url> {
+        Some(&self.mirrors.get(self.current)?.url)
+    }
+
+    /// How many there are.
+    pub fn mirrors(&self) -> usize {
+        self.mirrors.len()
+    }
+
+    /// The directories of all mirrors.
+    pub fn urls(&self) -> impl Iterator<Item = &Url> {
+        self.mirrors.iter().map(|mirror| &mirror.url)
+    }
+
+    /// Fills `bytes`.
+    ///
+    /// # Errors
+    /// What each mirror's fault was, when nothing has arrived for the whole limit; then for ever.
+    pub fn fill(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<(), Fault> {
+        self.since = Instant::now();
+        let mut done = 0;
+        while done < bytes.len() {
+            let from = wanted.from + done as u64;
+            match self.some(Wanted { from, ..wanted }, &mut bytes[done..]) {
+                Ok(n) => {
+                    done += n;
+                    self.worked(n as u64);
+                }
+                Err(fault) => self.failed(fault, &format!("/{} offset {from}", wanted.file))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The mirror `liar` sent wrong bytes: another one is asked from now on, where there is one.
+    pub fn distrust(&mut self, liar: usize) {
+        self.body = None;
+        let Some(mirror) = self.mirrors.get_mut(liar) else {
+            return;
+        };
+        if !mirror.lied {
+            mirror.lied = true;
+            (self.tell)(&format!("{} sends wrong bytes", mirror.url));
+        }
+        if self.current == liar {
+            self.next();
+        }
+    }
+
+    /// The next mirror that has not sent wrong bytes, or just the next one.
+    fn next(&mut self) {
+        let count = self.mirrors.len();
+        let others = (1..=count).map(|n| (self.current + n) % count);
+        let honest = others.clone().find(|n| !self.mirrors[*n].lied);
+        if let Some(next) = honest.or(others.clone().next()) {
+            self.current = next;
+        }
+    }
+
+    fn worked(&mut self, bytes: u64) {
+        self.progress += bytes;
+        if self.progress >= PROGRESS || self.faults == 0 {
+            self.faults = 0;
+            self.progress = 0;
+            self.since = Instant::now();
+        }
+    }
+
+    /// Notes a fault and chooses who is asked next, after a pause where all were asked.
+    fn failed(&mut self, fault: Fault, place: &str) -> Result<(), Fault> {
+        self.body = None;
+        if let Some(fault) = &self.ended {
+            return Err(fault.clone());
+        }
+        let count = self.mirrors.len();
+        let Some(mirror) = self.mirrors.get_mut(self.current) else {
+            return Err("no server is named".to_owned());
+        };
+        if mirror.fault.as_ref() != Some(&fault) {
+            (self.tell)(&format!("{} at {place}: {fault}; going on", mirror.url));
+        }
+        mirror.fault = Some(fault);
+        self.faults += 1;
+        self.progress = 0;
+        if self.since.elapsed() >= self.patience.limit {
+            let ended = self.all_faults();
+            self.ended = Some(ended.clone());
+            return Err(ended);
+        }
+        // The first fault may be a chance: the same mirror is asked again.
+        if self.faults > 1 {
+            self.next();
+        }
+        if let Some(rounds) = (self.faults - 1).checked_div(count).filter(|n| *n > 0) {
+            let pause = FIRST_PAUSE * (1 << (rounds - 1).min(10));
+            std::thread::sleep(pause.min(LONGEST_PAUSE));
+        }
+        Ok(())
+    }
+
+    fn all_faults(&self) -> Fault {
+        let one = |m: &Mirror| Some(format!("{}: {}", m.url, m.fault.as_ref()?));
+        let all: Vec<String> = self.mirrors.iter().filter_map(one).collect();
+        format!(
+            "nothing arrived for {} s: {}",
+            self.patience.limit.as_secs(),
+            all.join("; ")
+        )
+    }
+
+    /// Reads some bytes from the current mirror.
+    fn some(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<usize, Fault> {
+        if let Some(fault) = &self.ended {
+            return Err(fault.clone());
+        }
+        let goes_on =
+            |b: &Body| b.file == wanted.file && b.next == wanted.from && b.connection.left() > 0;
+        let mut body = match self.body.take() {
+            Some(body) if goes_on(&body) => body,
+            other => self.ask(wanted, other.map(|b| b.connection))?,
+        };
+        let n = body.connection.read(bytes)?;
+        body.next += n as u64;
+        self.body = Some(body);
+        Ok(n)
+    }
+
+    /// Asks the current mirror, over `kept` where that is free; follows it elsewhere.
+    fn ask(&self, wanted: Wanted<'_>, kept: Option<Connection>) -> Result<Body, Fault> {
+        let Some(mirror) = self.mirrors.get(self.current) else {
+            return Err("no server is named".to_owned());
+        };
+        let (mut url, mut path) = (mirror.url.clone(), mirror.url.path(wanted.file));
+        let mut kept = kept.filter(Connection::is_free);
+        for _ in 0..REDIRECTIONS {
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => self.connect(&url)?,
+            };
+            match connection.get(&url, &path, wanted.from, wanted.size)? {
+                Answer::Body => {
+                    return Ok(Body {
+                        connection,
+                        file: wanted.file.to_owned(),
+                        next: wanted.from,
+                    });
+                }
+                Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &location)?,
+            }
+        }
+        Err(format!("sends {path} from one place to another for ever"))
+    }
+
+    fn connect(&self, url: &Url) -> Result<Connection, Fault> {
+        let addresses = match url.host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => (self.resolve)(&url.host)?,
+        };
+        let mut last = format!("{} has no address", url.host);
+        for address in addresses {
+            let address = SocketAddr::from((address, url.port));
+            match Connection::open(address, self.patience.silence) {
+                Ok(connection) => return Ok(connection),
+                Err(fault) => last = fault,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// The server and path that a redirection names.
+fn elsewhere(url: &Url, location: &str) -> Result<(Url, String), Fault> {
+    if location.starts_with('/') && location.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok((url.clone(), location.to_owned()));
+    }
+    let refuse = |why| format!("sends to {location}: {why}");
+    let path = location.splitn(4, '/').nth(3).unwrap_or_default();
+    let host = Url::parse(location.split(['?', '#']).next().unwrap_or_default());
+    Ok((host.map_err(refuse)?, format!("/{path}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirection_is_a_path_or_another_server() {
+        let url = Url::parse("http://a/b").unwrap();
+        let (same, path) = elsewhere(&url, "/c/map?x=1").unwrap();
+        assert_eq!((same, path.as_str()), (url.clone(), "/c/map?x=1"));
+        let (other, path) = elsewhere(&url, "http://o:81/c/map?x=1").unwrap();
+        assert_eq!(
+            (other.authority(), path.as_str()),
+            ("o:81".into(), "/c/map?x=1")
+        );
+        let fault = elsewhere(&url, "https://o/c").unwrap_err();
+        assert!(fault.contains("every byte is verified"), "{fault}");
+        assert!(elsewhere(&url, "/c\r\nX: y").is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! The interface to the network: found in sysfs, switched on, given an address, and left as it was found.
+//!
+//! *Not here:* wireless, VLANs, bonds, IPv6.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::dhcp::{self, Lease};
+use super::words::{Address, Request};
+use crate::console::Console;
+use crate::devices::POLL;
+use crate::modules::Loader;
+use crate::stop::{Result, Stop};
+
+const INTERFACES: &str = "/sys/class/net";
+/// `ARPHRD_ETHER`: the type of Ethernet in sysfs.
+const ETHERNET: &str = "1";
+/// How long one interface is asked before the next one.
+const TURN: Duration = Duration::from_secs(15);
+/// How long udev may take to give an interface its final name.
+const UDEV: Duration = Duration::from_secs(5);
+/// After this time a person is told what is waited for.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// An interface with an address. It is switched off when this goes out of scope.
+#[derive(Debug)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// What is known of the network.
+    pub lease: Lease,
+    socket: UdpSocket,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The system sets its network up by itself, from the beginning.
+        let any = Ipv4Addr::UNSPECIFIED;
+        let _ = sys::net::set_address(&self.socket, &self.name, any, any);
+        let _ = sys::net::set_up(&self.socket, &self.name, false);
+    }
+}
+
+/// An interface in sysfs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Interface {
+    name: String,
+    mac: [u8; 6],
+}
+
+impl Interface {
+    fn attribute(name: &str, attribute: &str) -> Option<String> {
+        let path = Path::new(INTERFACES).join(name).join(attribute);
+        Some(fs::read_to_string(path).ok()?.trim().to_owned())
+    }
+
+    /// An Ethernet interface of a device, once udev has named it.
+    fn named(name: &str) -> Option<Self> {
+        let is_device = Path::new(INTERFACES).join(name).join("device").exists();
+        let is_ethernet = Self::attribute(name, "type").as_deref() == Some(ETHERNET);
+        let mac = Self::attribute(name, "address")?;
+        let bytes: Vec<u8> = mac
+            .split(':')
+            .filter_map(|b| u8::from_str_radix(b, 16).ok())
+            .collect();
+        Some(Self {
+            name: name.to_owned(),
+            mac: bytes.try_into().ok()?,
+        })
+        .filter(|_| is_device && is_ethernet)
+    }
+
+    /// Whether udev, where it runs, is done with it: it does not rename what is switched on.
+    fn is_settled(&self) -> bool {
+        let index = Self::attribute(&self.name, "ifindex").unwrap_or_default();
+        !Path::new("/run/udev/control").exists()
+            || Path::new(&format!("/run/udev/data/n{index}")).exists()
+    }
+
+    fn has_carrier(&self) -> bool {
+        Self::attribute(&self.name, "carrier").as_deref() == Some("1")
+    }
+}
+
+/// All interfaces that may be meant, the one that the firmware used first.
+fn interfaces(request: &Request) -> Vec<Interface> {
+    let entries = fs::read_dir(INTERFACES).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut all: Vec<Interface> = names.filter_map(|name| Interface::named(&name)).collect();
+    if let Some(name) = &request.interface {
+        all.retain(|i| i.name == *name);
+    }
+    all.sort_by_key(|i| (request.mac != Some(i.mac), i.name.clone()));
+    all
+}
+
+/// Waits at most `limit` for an interface that has or gets an address, loading drivers as devices appear.
+///
+/// # Errors
+/// A sentence that tells what was seen instead.
+pub fn find(
+    request: &Request,
+    limit: Duration,
+    loader: &mut Loader,
+    console: &Console,
+) -> Result<Link> {
+    let begin = Instant::now();
+    let control = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|e| {
+        let way_out = "choose a kernel with IPv4 built in, CONFIG_INET";
+        Stop::new(format!("the kernel gives no network: {e}"), way_out)
+    })?;
+    let (mut told, mut last) = (false, String::new());
+    loop {
+        loader.load_for_devices(console);
+        let all = interfaces(request);
+        for interface in all
+            .iter()
+            .filter(|i| i.is_settled() || begin.elapsed() >= UDEV)
+        {
+            if let Err(e) = sys::net::set_up(&control, &interface.name, true) {
+                last = format!("{} cannot be switched on: {e}", interface.name);
+            }
+        }
+        for interface in all.iter().filter(|i| i.has_carrier()) {
+            match address(interface, request, limit.saturating_sub(begin.elapsed())) {
+                Ok(lease) => return set_up(interface, lease, control, console),
+                Err(e) => last = format!("{}: {e}", interface.name),
+            }
+        }
+        if begin.elapsed() >= limit {
+            return Err(sentence(&all, &last, limit));
+        }
+        if begin.elapsed() >= SILENCE && !told {
+            console.say("waiting for the network");
+            told = true;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// What the machine shall know of the network behind `interface`.
+fn address(interface: &Interface, request: &Request, left: Duration) -> io::Result<Lease> {
+    if let Address::Static(lease) = &request.address {
+        return Ok(lease.clone());
+    }
+    let socket = dhcp::socket(&interface.name)?;
+    let end = Instant::now() + left.min(TURN);
+    let lease = dhcp::ask(&socket, interface.mac, super::random(), end);
+    lease.map_err(|e| match e.kind() {
+        io::ErrorKind::TimedOut => io::Error::other("no DHCP server answered"),
+        _ => e,
+    })
+}
+
+fn set_up(
+    interface: &Interface,
+    lease: Lease,
+    socket: UdpSocket,
+    console: &Console,
+) -> Result<Link> {
+    let name = interface.name.clone();
+    let link = Link {
+        name,
+        lease,
+        socket,
+    };
+    let (name, lease) = (&link.name, &link.lease);
+    let set = sys::net::set_address(&link.socket, name, lease.address, lease.mask);
+    let set = set.and_then(|()| match lease.gateway {
+        Some(gateway) => sys::net::add_default_route(&link.socket, name, gateway),
+        None => Ok(()),
+    });
+    set.map_err(|e| {
+        let fact = format!("{name} does not take the address {}: {e}", lease.address);
+        Stop::new(
+            fact,
+            "look at ip= on the command line and at the DHCP server",
+        )
+    })?;
+    console.log(&format!("{name} has the address {}", lease.address));
+    Ok(link)
+}
+
+fn sentence(all: &[Interface], last: &str, limit: Duration) -> Stop {
+    let limit = limit.as_secs();
+    let names: Vec<&str> = all.iter().map(|i| i.name.as_str()).collect();
+    let fact = match (all.is_empty(), last.is_empty()) {
+        (true, _) => format!("no network interface appeared in {limit} s"),
+        (_, true) => format!(
+            "no cable is plugged in at {} for {limit} s",
+            names.join(", ")
+        ),
+        (_, false) => format!("the network does not come up in {limit} s: {last}"),
+    };
+    Stop::new(
+        fact,
+        "look at the cable, the DHCP server and ip= on the kernel command line, or give more time with rd.ramforge.wait=SECONDS",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_told() {
+        let one = Interface {
+            name: "eth0".into(),
+            mac: [0; 6],
+        };
+        let text =
+            |all: &[Interface], last| sentence(all, last, Duration::from_secs(60)).to_string();
+        assert!(text(&[], "").starts_with("no network interface appeared in 60 s"));
+        assert!(text(std::slice::from_ref(&one), "").starts_with("no cable is plugged in at eth0"));
+        let answer = text(&[one], "eth0: no DHCP server answered");
+        assert!(
+            answer.contains("eth0: no DHCP server answered; look at"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn the_loopback_is_no_interface() {
+        assert_eq!(Interface::named("lo"), None);
+        assert_eq!(Interface::named("no-such-interface"), None);
+    }
+}

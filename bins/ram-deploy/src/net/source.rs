@@ -1,0 +1,183 @@
+//! The payload of a boot set on mirrors, as a source of frames.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use store::chunk_map::ChunkMap;
+
+use super::fetch::{Fetcher, Wanted};
+use crate::config;
+use crate::deploy::Source;
+
+/// Reads whose mirror is remembered: frames that are not verified yet are among the last ones.
+const READS: usize = 64;
+/// Bytes that are read ahead rather than left out: who reads with several threads asks for them soon.
+const AHEAD: u64 = 8 << 20;
+
+/// The payload files on mirrors.
+#[derive(Debug)]
+pub struct Remote<'a> {
+    files: Vec<Part>,
+    state: Mutex<State<'a>>,
+}
+
+/// One payload file.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    start: u64,
+    length: u64,
+}
+
+#[derive(Debug)]
+struct State<'a> {
+    fetcher: Fetcher<'a>,
+    /// Offset of the next byte that comes without a new request.
+    next: u64,
+    /// What was read ahead: offset and bytes, the oldest first.
+    ahead: VecDeque<(u64, Vec<u8>)>,
+    /// The last reads: offset and mirror.
+    origins: VecDeque<(u64, usize)>,
+}
+
+impl<'a> Remote<'a> {
+    /// The payload of `map`.
+    pub fn new(map: &ChunkMap, fetcher: Fetcher<'a>) -> Self {
+        let mut start = 0;
+        let part = |(n, length): (usize, u64)| {
+            let name = config::frames_on_medium(n);
+            start += length;
+            Part {
+                name,
+                start: start - length,
+                length,
+            }
+        };
+        let groups = map.payload_files();
+        let files = groups
+            .iter()
+            .map(|group| group.iter().map(|frame| frame.size).sum());
+        Self {
+            files: files.enumerate().map(part).collect(),
+            state: Mutex::new(State {
+                fetcher,
+                next: 0,
+                ahead: VecDeque::new(),
+                origins: VecDeque::new(),
+            }),
+        }
+    }
+
+    fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = (&Part, u64, u64)> {
+        self.files.iter().filter_map(move |part| {
+            let start = offset.max(part.start);
+            let end = (offset + length).min(part.start + part.length);
+            (start < end).then(|| (part, start - part.start, end - start))
+        })
+    }
+}
+
+impl State<'_> {
+    fn remember(&mut self, offset: u64) {
+        self.origins.push_back((offset, self.fetcher.current()));
+        if self.origins.len() > READS {
+            self.origins.pop_front();
+        }
+    }
+
+    /// Takes bytes out of what was read ahead; whether they are there.
+    fn take(&mut self, offset: u64, bytes: &mut [u8]) -> bool {
+        let end = offset + bytes.len() as u64;
+        let holds = |(at, held): &&(u64, Vec<u8>)| *at <= offset && end <= at + held.len() as u64;
+        let Some((at, held)) = self.ahead.iter().find(holds) else {
+            return false;
+        };
+        let from = (offset - at) as usize;
+        bytes.copy_from_slice(&held[from..from + bytes.len()]);
+        true
+    }
+
+    /// Keeps bytes for later reads, and not more than [`AHEAD`] of them.
+    fn keep(&mut self, offset: u64, bytes: Vec<u8>) {
+        self.ahead.push_back((offset, bytes));
+        let held = |ahead: &VecDeque<(u64, Vec<u8>)>| -> usize {
+            ahead.iter().map(|(_, b)| b.len()).sum()
+        };
+        while held(&self.ahead) as u64 > AHEAD {
+            self.ahead.pop_front();
+        }
+    }
+}
+
+impl Remote<'_> {
+    /// Fills `bytes` from the files.
+    fn fill(&self, state: &mut State<'_>, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        let mut rest = bytes;
+        for (part, from, length) in self.pieces(offset, rest.len() as u64) {
+            let (now, later) = rest.split_at_mut(length as usize);
+            let (file, size) = (part.name.as_str(), part.length);
+            let filled = state.fetcher.fill(Wanted { file, size, from }, now);
+            filled.map_err(io::Error::other)?;
+            rest = later;
+        }
+        state.next = end;
+        match rest.is_empty() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl Source for Remote<'_> {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.take(offset, bytes) {
+            return Ok(());
+        }
+        let next = state.next;
+        if next < offset && offset - next <= AHEAD {
+            let mut between = vec![0; (offset - next) as usize];
+            self.fill(&mut state, next, &mut between)?;
+            state.remember(next);
+            state.keep(next, between);
+        }
+        self.fill(&mut state, offset, bytes)?;
+        state.remember(offset);
+        Ok(())
+    }
+
+    /// It is asked of another mirror from now on, where there is one.
+    fn wrong(&self, offset: u64, length: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state
+            .ahead
+            .retain(|(at, held)| at + held.len() as u64 <= offset || *at >= offset + length);
+        let before = |(from, _): &&(u64, usize)| *from <= offset;
+        let origin = state
+            .origins
+            .iter()
+            .rev()
+            .filter(before)
+            .max_by_key(|(from, _)| *from);
+        if let Some((_, mirror)) = origin.copied() {
+            state.fetcher.distrust(mirror);
+        }
+    }
+
+    /// Nothing of it is cached by the system.
+    fn forget(&self, _: u64, _: u64) {}
+
+    fn place(&self, offset: u64) -> String {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let url = state.fetcher.url().map(ToString::to_string);
+        let found = self.pieces(offset, 1).next();
+        let place = found.map(|(part, at, _)| format!("{} offset {at}", part.name));
+        url.unwrap_or_default() + &place.unwrap_or_else(|| format!("payload offset {offset}"))
+    }
+
+    fn remedy(&self) -> &'static str {
+        "compare the files on the server with SHA256SUMS of the boot set, or name another server with rd.ramforge.url="
+    }
+}
