@@ -1,7 +1,7 @@
 //! Package files into the store, each once: what the store has is never fetched again.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use manifest::{LockedPackage, Object, package_key};
@@ -16,6 +16,8 @@ use crate::{contents, parallel};
 const BATCH: usize = 400;
 /// Bytes in one call, unless a single file has more: enough for a connection, little enough to begin with the rest.
 const BATCH_BYTES: u64 = 24 << 20;
+/// Bytes of a package that are read at once.
+const BUFFER: usize = 1 << 18;
 /// apt's own downloader: its methods, proxies and credentials.
 pub const HELPER: &str = "/usr/lib/apt/apt-helper";
 
@@ -129,11 +131,18 @@ fn download(apt: &Apt<'_>, chosen: &[LockedPackage], batch: &[usize]) -> Result<
 
 /// Moves a fetched file into the store, with its SHA-256 checked on the way.
 fn ingest(store: &Store, path: &Path, package: &LockedPackage) -> Result<Object> {
-    let bytes = fs::read(path).at(path)?;
-    let found: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let mut from = File::open(path).at(path)?;
+    let (mut writer, mut sum) = (store.writer()?, Sha256::new());
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let piece = match from.read(&mut buffer).at(path)? {
+            0 => break,
+            n => &buffer[..n],
+        };
+        sum.update(piece);
+        writer.write_all(piece).at(path)?;
+    }
+    let found: String = sum.finalize().iter().map(|b| format!("{b:02x}")).collect();
     if found != package.sha256 {
         return Err(Error::failed(format!(
             "package {}: SHA-256 {found}, the signed metadata says {}",
@@ -141,8 +150,6 @@ fn ingest(store: &Store, path: &Path, package: &LockedPackage) -> Result<Object>
         ))
         .advice("something changed it on the way: try again, or use another mirror"));
     }
-    let mut writer = store.writer()?;
-    writer.write_all(&bytes).at(path)?;
     let object = writer.finish()?;
     let value = serde_json::to_value(object).map_err(|e| Error::failed(e.to_string()))?;
     store.record_action(&package_key(&package.sha256)?, &value)?;
