@@ -103,6 +103,7 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     let added = root::add_files(cx, &mut tree, &input, &ids)?;
 
     let root = root::Root::new(cx, &tree, &input, &ids)?;
+    drop(tree);
     let layout = Layout::new(&input.plan.disk, root.least_size()?)?;
     let esp = image::fat::volume(layout.esp, "EFI", ids.esp_fs, &esp).map_err(unfit)?;
 

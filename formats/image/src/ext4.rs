@@ -254,11 +254,14 @@ fn aligned(parameters: &Parameters, nodes: &[Node], size: u64) -> Result<(Layout
     let begin = first.map_or(0, |(offset, _)| offset / BLOCK);
     let room = begin.next_multiple_of(DATA_STEP) - begin;
     let journal = JOURNAL + u32::try_from(room).unwrap_or(0);
+    // Two layouts of a large tree at once would be the most that a build holds in memory.
+    drop((layout, files));
     let padded = declare(parameters, nodes, size, journal)?;
-    Ok(match padded.builder.seal() {
-        Ok(layout) => (layout, padded.files),
-        Err(_) => (layout, files),
-    })
+    if let Ok(layout) = padded.builder.seal() {
+        return Ok((layout, padded.files));
+    }
+    let Declared { builder, files } = declare(parameters, nodes, size, JOURNAL)?;
+    Ok((sealed(builder)?, files))
 }
 
 /// A name space that is declared and not yet laid out.
