@@ -12,6 +12,8 @@
 #   INITRD_INJECT="--base native"   boots without dracut: ram-deploy alone is the initramfs
 #   RAM_CHECK=--boot                proves the medium in QEMU
 set -euo pipefail
+# In braces all of it is read before any of it runs: an update of the checkout may change this file meanwhile.
+{
 here=$(dirname "$(readlink -f "$0")")
 PATH=$PATH:$here/target/release:$here
 # The programs end when this one is no more.
@@ -115,3 +117,4 @@ fi
 [ $code = 0 ] || exec 2>/dev/null
 ramforge finish-run $code || true
 exit $code
+}

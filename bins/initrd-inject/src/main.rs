@@ -34,6 +34,10 @@ use store::tree::Tree;
 /// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
 /// 6: drivers of network cards.
 const VERSION: u32 = 6;
+const _: () = assert!(
+    ram_deploy::config::FORMAT == 5,
+    "the segment holds another configuration: raise VERSION"
+);
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
 const RESERVE: u64 = 96 << 20;
 

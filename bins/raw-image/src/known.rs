@@ -15,6 +15,9 @@ use stage::Result;
 use store::Store;
 use store::chunk_map::CHUNK_SIZE;
 
+/// The version of how contents fill chunks. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
 /// What is recorded of a chunk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
@@ -60,7 +63,7 @@ impl Chunks {
         let mut chunks = Self::default();
         for (at, pieces) in whole(size, files) {
             let zstd = zstd::zstd_safe::version_number();
-            let facts = json!({"pieces": pieces, "level": level, "zstd": zstd});
+            let facts = json!({"version": VERSION, "pieces": pieces, "level": level, "zstd": zstd});
             let key = stage_key("raw-image/chunk", &facts)?;
             match recorded(store, &key)? {
                 Some(known) => drop(chunks.known.insert(at, known)),

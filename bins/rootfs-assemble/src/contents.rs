@@ -20,7 +20,7 @@ use tar::EntryType;
 use crate::deb::Package;
 
 /// The version of how a package is listed. Changelog. 1: the first.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 /// Files up to this many bytes are written only where the store lacks them.
 const SMALL: u64 = 1 << 20;
 /// Bytes of an archive that are read at once.

@@ -14,6 +14,7 @@ use store::tree::Tree;
 
 use super::capture::{Captured, capture, laid};
 use super::{dpkg, found, key_of, mounts, overlay, part};
+use crate::contents;
 use crate::job::Job;
 
 /// The version of how packages are installed. Changelog. 1: the first. 2: essential packages are configured
@@ -92,7 +93,7 @@ impl Base {
 
 fn facts(job: &Job) -> Value {
     json!({
-        "version": VERSION,
+        "version": format!("{VERSION}, contents {}", contents::VERSION),
         "architecture": job.architecture,
         "packages": job.packages,
         "epoch": job.image.source_date_epoch,
