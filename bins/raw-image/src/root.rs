@@ -103,7 +103,7 @@ impl Root {
 
     /// The size of the file system in bytes that the disk should give at least.
     pub(crate) fn least_size(&self) -> Result<u64> {
-        let least = ext4::least_size(&self.parameters, &self.nodes).map_err(unfit)?;
+        let least = ext4::rough_size(&self.parameters, &self.nodes).map_err(unfit)?;
         Ok((least + least / SLACK).next_multiple_of(ROUND))
     }
 

@@ -93,27 +93,21 @@ pub enum Kind {
     Fifo,
 }
 
+/// About the size that [`least_size`] finds, for a single layout instead of several: for those who add some room.
+///
+/// # Errors
+/// As [`least_size`].
+pub fn rough_size(parameters: &Parameters, nodes: &[Node]) -> Result<u64> {
+    let (_, used) = fitting(parameters, nodes)?;
+    Ok(used.next_multiple_of(STEP).max(LEAST))
+}
+
 /// The least size in bytes, a multiple of [`STEP`], that holds the nodes and leaves nothing free.
 ///
 /// # Errors
 /// Where a node cannot be expressed, or nothing below 8 TiB is large enough.
 pub fn least_size(parameters: &Parameters, nodes: &[Node]) -> Result<u64> {
-    let data: u64 = nodes.iter().map(blocks).sum();
-    let mut size = (data * BLOCK * 9 / 8).next_multiple_of(STEP) + LEAST;
-    let mut used = loop {
-        match used(parameters, nodes, size)? {
-            Some(used) => break used,
-            None if size < LIMIT => size = (size * 2).min(LIMIT),
-            // Large enough by far, so the reason is another one: let the crate name it.
-            None => {
-                return Err(sealed(declare(parameters, nodes, LIMIT, JOURNAL)?.builder)
-                    .map_or_else(
-                        |error| error,
-                        |_| Error::unfit("ext4", "these nodes", "less than 8 TiB"),
-                    ));
-            }
-        }
-    };
+    let (mut size, mut used) = fitting(parameters, nodes)?;
     // A smaller file system needs fewer blocks for itself, so what was used is approached from above.
     loop {
         let mut tight = used.next_multiple_of(STEP).max(LEAST);
@@ -127,6 +121,26 @@ pub fn least_size(parameters: &Parameters, nodes: &[Node]) -> Result<u64> {
             }
         };
         (size, used) = (tight, fitting);
+    }
+}
+
+/// A size that is large enough, and the bytes in use in it.
+fn fitting(parameters: &Parameters, nodes: &[Node]) -> Result<(u64, u64)> {
+    let data: u64 = nodes.iter().map(blocks).sum();
+    let mut size = (data * BLOCK * 9 / 8).next_multiple_of(STEP) + LEAST;
+    loop {
+        match used(parameters, nodes, size)? {
+            Some(used) => return Ok((size, used)),
+            None if size < LIMIT => size = (size * 2).min(LIMIT),
+            // Large enough by far, so the reason is another one: let the crate name it.
+            None => {
+                return Err(sealed(declare(parameters, nodes, LIMIT, JOURNAL)?.builder)
+                    .map_or_else(
+                        |error| error,
+                        |_| Error::unfit("ext4", "these nodes", "less than 8 TiB"),
+                    ));
+            }
+        }
     }
 }
 

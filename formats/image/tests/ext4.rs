@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use image::ext4::{Kind, Node, Parameters, least_size, write};
+use image::ext4::{Kind, Node, Parameters, least_size, rough_size, write};
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -56,6 +56,8 @@ fn tree() -> Vec<Node> {
 
 fn image(path: &Path, nodes: &[Node]) -> u64 {
     let size = least_size(&parameters(), nodes).unwrap();
+    let rough = rough_size(&parameters(), nodes).unwrap();
+    assert!(rough.abs_diff(size) <= 4 << 20, "{rough} {size}");
     image_of(path, nodes, size);
     size
 }
