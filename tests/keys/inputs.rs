@@ -71,8 +71,8 @@ pub const ROWS: &[Row] = &[
     row("rootfs-assemble --offline, with scripts", |_, _, call| call.options = vec![("rootfs-assemble", "--offline".into())], &["rootfs-assemble identity.network"]),
     row("rootfs-assemble --lock", lock, &["rootfs-assemble identity.lock", "rootfs-assemble identity.metadata"]),
     row("initrd-inject --base", |_, _, call| call.options = vec![("initrd-inject", "--base native".into())], &["initrd-inject options.base"]),
-    row("initrd-inject --public-key", |place, _, call| call.options = vec![("initrd-inject", format!("--public-key {}", keys(place).1))], &["initrd-inject options.public_key"]),
-    row("iso-pack --sign", |place, _, call| call.options = vec![("iso-pack", format!("--sign {}", keys(place).0))], &["iso-pack options.sign"]),
+    row("initrd-inject --public-key", |_, dir, call| call.options = vec![("initrd-inject", format!("--public-key {}", keys(dir).1))], &["initrd-inject options.public_key"]),
+    row("iso-pack --sign", |_, dir, call| call.options = vec![("iso-pack", format!("--sign {}", keys(dir).0))], &["iso-pack options.sign"]),
     row("raw-image --level", |_, _, call| call.options = vec![("raw-image", "--level 3".into())], &["raw-image options.level"]),
     row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
@@ -150,9 +150,9 @@ fn touch(dir: &Path, name: &str) {
     file.set_modified(time).unwrap();
 }
 
-/// A private key and its public one.
-fn keys(place: &Place) -> (String, String) {
-    let path = |name: &str| place.path(name).display().to_string();
+/// A private key and its public one, as files that the description does not name.
+fn keys(dir: &Path) -> (String, String) {
+    let path = |name: &str| dir.join(name).display().to_string();
     let (private, public) = (path("private.pem"), path("public.pem"));
     let words: [&[&str]; 2] = [
         &["genpkey", "-algorithm", "ed25519", "-out", &private],

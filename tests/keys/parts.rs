@@ -241,7 +241,7 @@ impl Build {
         let journal = journal_of(&example("debian-vm"));
         let dir = scratch();
         let own = dir.path().join("store");
-        for name in ["journal", "tmp"] {
+        for name in ["journal", "refs", "tmp"] {
             fs::create_dir_all(own.join(name)).unwrap();
         }
         for name in [
