@@ -2,24 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use std::path::Path;
-
-use manifest::{Lock, Object, package_key};
-use pipeline_tests::{ascii, example, isolated, program, root, scratch, store, text};
-use store::Store;
-
-/// Puts the packages of a lock, and nothing else, into an empty store.
-fn packages_only(lock: &Lock, to: &Path) {
-    let (from, to) = (Store::open(&store()).unwrap(), Store::open(to).unwrap());
-    for package in &lock.packages {
-        let key = package_key(&package.sha256).unwrap();
-        let value = from.action(&key).unwrap().unwrap();
-        let object: Object = serde_json::from_value(value.clone()).unwrap();
-        let bytes = from.get(&object).unwrap();
-        assert_eq!(to.put(&bytes).unwrap(), object);
-        to.record_action(&key, &value).unwrap();
-    }
-}
+use manifest::Lock;
+use pipeline_tests::{ascii, example, isolated, packages_only, program, root, scratch, text};
 
 /// Everything is made again in a network namespace where nothing answers, and no program, not even one of the tree,
 /// makes a socket that could leave the machine.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use journal::Event;
-use pipeline_tests::{command, example, journal_of, program, root, run, scratch, store, text};
+use manifest::Lock;
+use pipeline_tests::{command, example, packages_only, program, root, run, scratch, text};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,9 +102,9 @@ pub const ROWS: &[Row] = &[
     row(&["raw-image plan.disk.resize", "raw-image identity.ram-deploy", "initrd-inject plan.oem.resize", "ram-check plan.oem.resize"],
         Text("<oemconfig>", "<oemconfig><oem-resize>false</oem-resize>"), &[DISK, SEGMENT, MEDIUM, SIZES],
         "growing of the root (oem-resize) was yes, is no"),
-    row(&["initrd-inject plan.oem.unattended"], Text("<oem-unattended>true", "<oem-unattended>false"), &[SEGMENT, (ISO, &[]), PERHAPS],
+    row(&["initrd-inject plan.oem.unattended"], Text("<oem-unattended>true", "<oem-unattended>false"), &[CONFIGURATION, (ISO, &[]), PERHAPS],
         "oem-unattended was yes, is no"),
-    row(&["initrd-inject plan.oem.skip_verify"], Text("<oem-skip-verify>true", "<oem-skip-verify>false"), &[SEGMENT, (ISO, &[]), PERHAPS],
+    row(&["initrd-inject plan.oem.skip_verify"], Text("<oem-skip-verify>true", "<oem-skip-verify>false"), &[CONFIGURATION, (ISO, &[]), PERHAPS],
         "oem-skip-verify was yes, is no"),
     row(&["raw-image plan.disk.root_label"], Text("initrd_system", "rootfs_label=\"KEYS\" initrd_system"), &[DISK, SEGMENT, MEDIUM, PERHAPS],
         "the root's label was \"ROOT\", is \"KEYS\""),
@@ -226,7 +227,7 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
     ("ram-check tools.setpriv", "a boot takes minutes; boot.rs"),
 ];
 
-/// A build of its own that begins where the example ended: with what that left in the store, and nothing else.
+/// A build of the example in a store of its own: it finds the packages there, and nothing that other tests have made.
 pub struct Build {
     dir: TempDir,
     /// What the keys of parts were made of so far.
@@ -238,30 +239,14 @@ pub type Done = Vec<(String, std::option::Option<Vec<String>>)>;
 
 impl Build {
     pub fn new() -> Self {
-        let journal = journal_of(&example("debian-vm"));
+        let lock = Lock::parse(&fs::read(example("debian-vm").lock).unwrap()).unwrap();
         let dir = scratch();
-        let own = dir.path().join("store");
-        for name in ["journal", "refs", "tmp"] {
-            fs::create_dir_all(own.join(name)).unwrap();
-        }
-        for name in [
-            "objects",
-            "recipes",
-            "actions",
-            "CACHEDIR.TAG",
-            "store.json",
-        ] {
-            run("cp", &[&"-al", &store().join(name), &own.join(name)]);
-        }
-        for file in [&journal, &journal.with_extension("keys")] {
-            fs::copy(file, own.join("journal").join(file.file_name().unwrap())).unwrap();
-        }
+        packages_only(&lock, &dir.path().join("store"));
         let mut build = Self {
             dir,
             fields: page::Fields::new(),
         };
-        // Other tests have built other things there, which this one must not find.
-        build.ramforge(&["gc"]);
+        build.run(None, STAGES.len());
         // So that there is something to compare with, and to see that nothing is left to do.
         let done = build.run(None, STAGES.len());
         assert!(done.iter().all(|(_, parts)| parts.is_none()), "{done:?}");

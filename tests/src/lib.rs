@@ -32,7 +32,7 @@ pub use machine::{Booted, Running, boot, slot, start};
 pub use media::{Area, areas, flip, iso_disk, sparse_copy, with_words};
 pub use nginx::{Nginx, free_port};
 pub use points::Points;
-pub use record::{events, journal_of};
+pub use record::{events, packages_only};
 pub use small::{Phase, Small, files, small};
 
 use std::path::{Path, PathBuf};

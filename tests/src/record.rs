@@ -1,10 +1,12 @@
 //! Journals of the tests' runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use journal::Event;
+use manifest::{Lock, Object, package_key};
+use store::Store;
 
-use crate::{Example, store};
+use crate::store;
 
 /// The events of the newest run in a store whose arguments end with `description`.
 ///
@@ -26,14 +28,18 @@ pub fn events(store: &Path, description: &str) -> Vec<Event> {
         .unwrap_or_else(|| panic!("no run of {description} in {}", store.display()))
 }
 
-/// The journal of the run that made an example in the tests' store: the first that names its medium.
+/// Puts the packages of a lock, and nothing else, into an empty store.
 ///
 /// # Panics
-/// Where there is none.
-pub fn journal_of(example: &Example) -> PathBuf {
-    let medium = example.manifest["media"]["iso"]["blake3"].as_str().unwrap();
-    let mut runs = journal::runs(&store().join("journal")).unwrap();
-    runs.sort();
-    let names_it = |path: &PathBuf| std::fs::read_to_string(path).unwrap().contains(medium);
-    runs.into_iter().find(names_it).unwrap()
+/// Where one is not in the tests' store.
+pub fn packages_only(lock: &Lock, to: &Path) {
+    let (from, to) = (Store::open(&store()).unwrap(), Store::open(to).unwrap());
+    for package in &lock.packages {
+        let key = package_key(&package.sha256).unwrap();
+        let value = from.action(&key).unwrap().unwrap();
+        let object: Object = serde_json::from_value(value.clone()).unwrap();
+        let bytes = from.get(&object).unwrap();
+        assert_eq!(to.put(&bytes).unwrap(), object);
+        to.record_action(&key, &value).unwrap();
+    }
 }
