@@ -72,19 +72,25 @@ impl Device {
         if path.exists() {
             return Ok(path);
         }
-        let numbers = self.attribute("dev").ok_or(io::ErrorKind::NotFound)?;
-        let (major, minor) = parse_numbers(&numbers).ok_or(io::ErrorKind::InvalidData)?;
         fs::create_dir_all(NODES)?;
         let path = Path::new(NODES).join(self.name.replace('!', "-"));
+        self.make_node(&path)?;
+        Ok(path)
+    }
+
+    /// Makes a node at `path`, where there is none.
+    fn make_node(&self, path: &Path) -> io::Result<()> {
+        let numbers = self.attribute("dev").ok_or(io::ErrorKind::NotFound)?;
+        let (major, minor) = parse_numbers(&numbers).ok_or(io::ErrorKind::InvalidData)?;
         let mode = Mode::RUSR | Mode::WUSR;
         match rustix::fs::mknodat(
             rustix::fs::CWD,
-            &path,
+            path,
             FileType::BlockDevice,
             mode,
             makedev(major, minor),
         ) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(path),
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(e) => Err(e.into()),
         }
     }
@@ -95,6 +101,21 @@ impl Device {
     /// What the system says: ENOMEDIUM for an empty drive.
     pub fn open(&self) -> io::Result<File> {
         File::open(self.node()?)
+    }
+
+    /// Opens it for reading and writing behind udev's back. udev watches the node in /dev: once a disk that was open
+    /// for writing is closed, it has the partition table read again, every partition is gone for a moment, and systemd
+    /// lets go of what waits for the root. Nobody watches the node this is opened by.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_unwatched(&self) -> io::Result<File> {
+        // Not below /run, which systemd mounts without device nodes.
+        let path = Path::new("/dev").join(format!(".ramforge-{}", self.name.replace('!', "-")));
+        self.make_node(&path)?;
+        let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
+        fs::remove_file(&path)?;
+        opened
     }
 
     /// Opens the drive, or switches a stick off.

@@ -4,9 +4,9 @@
 //! The file system is mounted with the kernel's own defaults on purpose: with `noinit_itable` it would
 //! write zeros over every new inode table at once, and on a RAM disk each zero costs RAM.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use image::gpt;
@@ -29,9 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// A sentence.
 pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<()> {
-    let path = disk.node().map_err(|e| cannot(disk, "opening it", &e))?;
+    let file = disk
+        .open_unwatched()
+        .map_err(|e| cannot(disk, "opening it", &e))?;
     let known = disk.child(1).is_some();
-    let is_last = grow_table(&path, disk.size(), root_uuid, known)
+    let is_last = grow_table(file, disk.size(), root_uuid, known)
         .map_err(|e| cannot(disk, "growing its partition table", &e))?;
     if !is_last {
         console.say(&format!(
@@ -87,8 +89,7 @@ fn cannot(device: &Device, action: &str, error: &io::Error) -> Stop {
 /// Grows the table to the disk, which is `size` bytes long, and tells the kernel, which may have
 /// `known` the partitions before. A table that fits already is not written again. `false`, and nothing
 /// written, where the root is not in the last partition.
-fn grow_table(path: &Path, size: u64, root_uuid: &str, known: bool) -> io::Result<bool> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+fn grow_table(mut file: File, size: u64, root_uuid: &str, known: bool) -> io::Result<bool> {
     let table = gpt::read(&mut file).map_err(io::Error::other)?;
     let is_last = root_is_last(&file, &table, root_uuid)?;
     if !is_last || table.sectors == size / gpt::SECTOR {
@@ -246,7 +247,8 @@ mod tests {
         let disk = disk(false);
         disk.as_file().set_len(2 * SECTORS * gpt::SECTOR).unwrap();
         let before = std::fs::read(disk.path()).unwrap();
-        let grown = grow_table(disk.path(), 2 * SECTORS * gpt::SECTOR, UUID, true);
+        let file = disk.reopen().unwrap();
+        let grown = grow_table(file, 2 * SECTORS * gpt::SECTOR, UUID, true);
         assert!(!grown.unwrap());
         assert!(std::fs::read(disk.path()).unwrap() == before);
     }
