@@ -119,7 +119,7 @@ struct Facts<'a> {
 pub fn build(
     cx: &Context,
     core: Core,
-    modules: &Modules,
+    modules: &Modules<'_>,
     prefix: &str,
     config: &str,
 ) -> Result<Vec<u8>> {
@@ -143,14 +143,15 @@ pub fn build(
         let first = scratch.path().join("first.cfg");
         std::fs::write(&first, config).at(&first)?;
         let out = scratch.path().join("core");
+        let dir = modules.lay_out(&names, scratch.path())?;
         cx.tool(TOOL.name)?
             .args(["-O", core.format(), "-p", prefix, "-d"])
-            .arg(&modules.dir)
+            .arg(dir)
             .arg("-c")
             .arg(&first)
             .arg("-o")
             .arg(&out)
-            .args(names)
+            .args(&names)
             .run()?;
         let bytes = std::fs::read(&out).at(&out)?;
         Ok(cx.store().put(&bytes)?)

@@ -41,8 +41,7 @@ pub(crate) fn id_file(input: &Input) -> String {
 
 /// Makes GRUB's images.
 pub(crate) fn loaders(cx: &Context, tree: &Tree, input: &Input) -> Result<Loaders> {
-    let scratch = cx.store().scratch()?;
-    let find = |platform| Modules::find(cx.store(), tree, platform, scratch.path());
+    let find = |platform| Modules::find(cx.store(), tree, platform);
     let (bios, efi) = (find(Platform::Bios)?, find(Platform::Efi)?);
     let first = format!(
         "search --no-floppy --file --set=root /{}\nset prefix=($root)/boot/grub\n\

@@ -72,12 +72,11 @@ pub(crate) fn set(
         files: Vec::new(),
         sums: String::new(),
     };
-    let scratch = store.scratch()?;
     for (path, core, platform) in [
         ("boot.pxe", Core::BiosNet, Platform::Bios),
         ("boot.efi", Core::EfiNet, Platform::Efi),
     ] {
-        let modules = Modules::find(store, tree, platform, scratch.path())?;
+        let modules = Modules::find(store, tree, platform)?;
         set.bytes(path, &loader::build(cx, core, &modules, "/", FIRST)?)?;
     }
     set.bytes("grub.cfg", grub(input, &names, cmdline).as_bytes())?;

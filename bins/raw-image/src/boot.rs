@@ -17,7 +17,7 @@ const DRIVE_CHECK: usize = 0x66;
 const BLOCK_LIST_START: usize = 512 - 12;
 
 /// GRUB's boot sector and core image for BIOS.
-pub(crate) fn bios(cx: &Context, modules: &Modules) -> Result<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn bios(cx: &Context, modules: &Modules<'_>) -> Result<(Vec<u8>, Vec<u8>)> {
     let mut core = loader::build(cx, Core::BiosDisk, modules, &prefix(), "")?;
     let mut boot = modules.read("boot.img")?;
     if boot.len() < 440 || core.len() < 512 || core.len() as u64 > BIOS_BOOT.1 {
@@ -43,7 +43,7 @@ fn prefix() -> String {
 /// The files of the ESP: path and content.
 pub(crate) fn esp(
     cx: &Context,
-    modules: &Modules,
+    modules: &Modules<'_>,
     signed: Option<loader::Signed>,
     ids: &Ids,
 ) -> Result<Vec<(String, Vec<u8>)>> {
@@ -74,12 +74,8 @@ pub(crate) fn esp(
 }
 
 /// The modules of both platforms.
-pub(crate) fn modules(
-    cx: &Context,
-    tree: &store::tree::Tree,
-    scratch: &store::Scratch,
-) -> Result<[Modules; 2]> {
-    let find = |platform| Modules::find(cx.store(), tree, platform, scratch.path());
+pub(crate) fn modules<'a>(cx: &'a Context, tree: &store::tree::Tree) -> Result<[Modules<'a>; 2]> {
+    let find = |platform| Modules::find(cx.store(), tree, platform);
     Ok([find(Platform::Bios)?, find(Platform::Efi)?])
 }
 

@@ -3,9 +3,7 @@
 //! Where the tree has an initramfs of its own, that one stays as it is, and a segment behind it grows the root. Where
 //! it has none, `ram-deploy` is the whole initramfs: it finds the root by its UUID, grows and mounts it.
 
-use std::io::Write;
-
-use initramfs::{Base, Kernel};
+use initramfs::{Base, Kernel, Method};
 use manifest::Object;
 use ram_deploy::config::{FORMAT, GrowConfig};
 use ram_deploy::{program, segment};
@@ -80,10 +78,7 @@ fn grow_segment(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<O
     let items = segment::grow(program()?, &config(input, ids), &hooks)?;
     let archive = archive(items, input)?;
     // Every distribution's kernel reads gzip, and nothing of the base is known here.
-    let mut out = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
-    let failed = |e: std::io::Error| Error::failed(format!("{GROW}: {e}"));
-    out.write_all(&archive).map_err(failed)?;
-    Ok(cx.store().put(&out.finish().map_err(failed)?)?)
+    initramfs::packed(cx, Method::Gzip, &archive)
 }
 
 fn native(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<Object> {

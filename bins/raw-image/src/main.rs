@@ -100,8 +100,7 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     }
     let ids = Ids::new(&input.plan.name, &input.plan.version, &input.plan.arch);
     let mut tree = Tree::read(cx.store(), &input.rootfs.tree)?;
-    let scratch = cx.store().scratch()?;
-    let [bios, efi] = boot::modules(cx, &tree, &scratch)?;
+    let [bios, efi] = boot::modules(cx, &tree)?;
     let (boot_sector, core) = boot::bios(cx, &bios)?;
     let signed = loader::signed(cx.store(), &tree)?;
     let esp = boot::esp(cx, &efi, signed, &ids)?;

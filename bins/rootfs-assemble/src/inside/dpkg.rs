@@ -218,9 +218,10 @@ fn run_configure(guest: &Guest, names: &[&str]) -> Result<()> {
 
 fn dpkg_configure(guest: &Guest, args: &[&str]) -> Result<()> {
     let finished = guest.run("dpkg", args, &[])?;
+    let what = "dpkg --configure";
     match finished.status.success() {
-        true => Ok(()),
-        false => Err(finished.error_around("dpkg: error processing package", "dpkg --configure")),
+        true => finished.whole(what),
+        false => Err(finished.error_around("dpkg: error processing package", what)),
     }
 }
 

@@ -11,7 +11,7 @@ use store::Store;
 use sys::namespace::Network;
 
 use super::mounts::{STORE, WORK};
-use super::say;
+use super::{killed, say};
 use crate::job::Message;
 
 /// Where programs of the tree are looked for.
@@ -73,11 +73,11 @@ impl<'a> Guest<'a> {
     /// Runs a program; a failure is an error with its last words.
     ///
     /// # Errors
-    /// Exit code 1 where it cannot be run or fails.
+    /// Exit code 1 where it cannot be run or fails, or where something that it ran was killed.
     pub fn must(&self, program: &str, args: &[&str]) -> Result<()> {
         let finished = self.run(program, args, &[])?;
         if finished.status.success() {
-            return Ok(());
+            return finished.whole(program);
         }
         Err(finished.error(program))
     }
@@ -85,7 +85,7 @@ impl<'a> Guest<'a> {
     /// Runs a program, however it ends.
     ///
     /// # Errors
-    /// Exit code 1 where it cannot be run.
+    /// Exit code 1 where it cannot be run, or where the kernel killed for lack of memory meanwhile.
     pub fn run(&self, program: &str, args: &[&str], env: &[(String, String)]) -> Result<Finished> {
         let path = find(program).ok_or_else(|| {
             Error::failed(format!("the tree has no program {program}"))
@@ -105,7 +105,7 @@ impl<'a> Guest<'a> {
             .stderr(log);
         let hidden = Path::new(STORE);
         sys::namespace::hide_from(&mut command, hidden, self.network).at(hidden)?;
-        let begin = Instant::now();
+        let (begin, killed) = (Instant::now(), killed::for_lack_of_memory());
         let status = command.status().at(Path::new(&path))?;
         let bytes = fs::read(&log_path).at(&log_path)?;
         let log = match bytes.is_empty() {
@@ -113,6 +113,11 @@ impl<'a> Guest<'a> {
             false => Some(self.store.put(&bytes)?),
         };
         tell(&path, args, status, begin, log);
+        if killed::for_lack_of_memory() > killed {
+            let fact = "while it ran, the kernel killed a process of this host for lack of memory";
+            return Err(Error::failed(format!("{program}: {fact}"))
+                .advice("free some memory and run the same again"));
+        }
         let said = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Finished { status, said, log })
     }
@@ -137,6 +142,18 @@ impl<'a> Guest<'a> {
 }
 
 impl Finished {
+    /// Makes sure that nothing it ran was killed, where it ended well all the same.
+    ///
+    /// # Errors
+    /// Exit code 1 with the line that says so.
+    pub fn whole(&self, what: &str) -> Result<()> {
+        let Some(line) = killed::line(&self.said) else {
+            return Ok(());
+        };
+        let fact = format!("{what}: a program that it ran was killed: {}", line.trim());
+        Err(Error::failed(fact).advice("is memory short? run the same again"))
+    }
+
     /// The error that this failure is, with the program's last words.
     pub fn error(&self, what: &str) -> Error {
         let skip = self.said.chars().count().saturating_sub(TAIL);

@@ -12,6 +12,7 @@ mod files;
 mod guest;
 mod initramfs;
 mod kernel;
+mod killed;
 mod mounts;
 mod overlay;
 mod removal;
