@@ -16,14 +16,14 @@ use pipeline_tests::{Disturbed, Phase, Points, Process, Small, command, small, s
 
 /// The phases, and how many points of a hundred each gets: late ones are cheap to repeat, early ones are dear.
 const SHARES: [(&str, usize); 8] = [
-    ("fetch", 6),
-    ("install", 11),
-    ("tree", 16),
-    ("disk", 20),
-    ("initrd", 15),
-    ("medium", 15),
-    ("export", 12),
-    ("again", 5),
+    ("fetch", 4),
+    ("install", 8),
+    ("tree", 12),
+    ("disk", 22),
+    ("initrd", 17),
+    ("medium", 18),
+    ("export", 13),
+    ("again", 6),
 ];
 /// Kill points of a plain run of the tests.
 const POINTS: usize = 208;

@@ -1,5 +1,6 @@
 //! Seeded points: the same every time, others on demand, each one repeatable.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,8 +53,8 @@ impl Points {
                 scope.spawn(|| {
                     while let Some(&index) = self.indices.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        if !self.one(index, &work) {
-                            failed.lock().unwrap().push(index);
+                        if let Err(why) = self.one(index, &work) {
+                            failed.lock().unwrap().push((index, why));
                         }
                     }
                 });
@@ -61,23 +62,39 @@ impl Points {
         });
         let failed = failed.into_inner().unwrap();
         let (seed, count) = (self.seed, self.indices.len());
+        let why: String = failed
+            .iter()
+            .map(|(n, why)| format!("\n{n}: {why}"))
+            .collect();
         assert!(
             failed.is_empty(),
             "{} of {count} points failed; each can be repeated: \
-             RAMFORGE_FAULT_SEED={seed} RAMFORGE_FAULT_POINT=N, with N of {failed:?}",
+             RAMFORGE_FAULT_SEED={seed} RAMFORGE_FAULT_POINT=N{why}",
             failed.len()
         );
     }
 
-    fn one(&self, index: usize, work: &(impl Fn(usize, &mut Rng) -> String + Sync)) -> bool {
+    fn one(
+        &self,
+        index: usize,
+        work: &(impl Fn(usize, &mut Rng) -> String + Sync),
+    ) -> Result<(), String> {
         let begin = Instant::now();
         let mut rng = Rng::with_seed((self.seed << 32) ^ index as u64);
         let done = catch_unwind(AssertUnwindSafe(|| work(index, &mut rng)));
-        let said = done.as_deref().unwrap_or("FAILED, see above");
         let time = begin.elapsed().as_secs_f64();
+        let done = done.map_err(|panic| message(&*panic));
+        let said = done.as_deref().unwrap_or("FAILED, see the end");
         println!("seed {} point {index}: {said} ({time:.1} s)", self.seed);
-        done.is_ok()
+        done.map(drop)
     }
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no message").to_owned()
 }
 
 fn variable(name: &str) -> Option<usize> {
