@@ -9,7 +9,7 @@ use ram_check::qemu::{Answer, Guest, Machine, Outcome};
 use crate::shared;
 
 /// Time until a login prompt in software emulation on a busy machine.
-const BOOT: Duration = Duration::from_secs(900);
+const BOOT: Duration = Duration::from_secs(600);
 /// Time for a command inside, such as reading every file, or building an image.
 const COMMAND: Duration = Duration::from_secs(1800);
 /// Machines at a time.
@@ -78,7 +78,7 @@ impl Running {
     /// # Panics
     /// Where it does not come.
     pub fn up_after_all(mut self) -> Booted {
-        self.wait_for(r"(?m)^\S+ login: ?$");
+        self.wait_for(ram_check::qemu::LOGIN);
         self.booted(Outcome::Login)
     }
 

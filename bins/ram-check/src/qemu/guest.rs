@@ -18,6 +18,9 @@ use super::serial::{Log, Mark, compile};
 
 /// How often a waiting thread looks whether it shall go on.
 const POLL: Duration = Duration::from_millis(100);
+/// A guest that has said nothing for so long is asked for its prompt again: a message of the kernel may have got into the
+/// middle of the first one.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Time for a failing guest to finish its last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Signs of a boot that will not end well, worst last: name and pattern.
@@ -141,6 +144,7 @@ impl Guest {
             .map(|(name, pattern)| Ok((*name, compile(pattern)?)))
             .collect::<Result<_>>()?;
         let (begin, mut told, mut checked) = (Instant::now(), 0, 0);
+        let mut heard = begin;
         while begin.elapsed() < limit {
             let (marks, closed) = self.news(checked)?;
             marks.iter().skip(told).for_each(&mut seen);
@@ -157,12 +161,24 @@ impl Guest {
                 self.listen_for(LAST_WORDS)?;
                 return Ok(self.bad_end(&bad));
             }
+            if length > checked || self.asked_again(heard, closed)? {
+                heard = Instant::now();
+            }
             checked = length;
             if closed {
                 return self.ended("the login prompt").map(|()| Outcome::Exit);
             }
         }
         Ok(Outcome::Timeout)
+    }
+
+    /// Types an empty line where nothing was heard for long; says whether it did.
+    fn asked_again(&mut self, heard: Instant, closed: bool) -> Result<bool> {
+        let silent = heard.elapsed() > SILENCE && !closed;
+        if silent {
+            self.type_line("")?;
+        }
+        Ok(silent)
     }
 
     /// Waits for `pattern` (a regular expression over bytes) after the position `from` of the log; gives the

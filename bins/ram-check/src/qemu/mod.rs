@@ -21,5 +21,5 @@ pub use machine::{
     Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, accelerator,
     find_ovmf, find_seabios,
 };
-pub use serial::Mark;
+pub use serial::{LOGIN, Mark};
 pub use shell::Answer;

@@ -16,8 +16,8 @@ const MARKS: &[(&str, &str)] = &[
     ("switch_root", r"Switching root|Switch Root|switch_root"),
     ("login", LOGIN),
 ];
-/// The prompt that says: the system is up.
-pub(super) const LOGIN: &str = r"(?m)^\S+ login: ?$";
+/// The prompt that says: the system is up, as a regular expression. A message of the kernel may follow it on its line.
+pub const LOGIN: &str = r"(?m)^\S+ login: ?(?:$|\[ *\d+\.\d+\] )";
 /// Bytes before an unfinished line that are looked at again: no mark is longer.
 const OVERLAP: usize = 256;
 
@@ -184,6 +184,12 @@ mod tests {
     fn a_prompt_counts_only_at_the_end_of_a_line() {
         let log = log(&[b"Last login: Monday\nlogin: denied\n"]);
         assert!(log.marks.is_empty(), "{:?}", log.marks);
+    }
+
+    #[test]
+    fn a_message_of_the_kernel_may_follow_the_prompt() {
+        let log = log(&[b"Debian 12\nhost login: [   45.123456] random: crng\n"]);
+        assert_eq!(log.marks.len(), 1, "{:?}", log.marks);
     }
 
     #[test]
