@@ -22,6 +22,7 @@ use crate::error::{At, Error, Result};
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::journal::{Log, cut};
+use crate::memory;
 use crate::repair::{mending, tell};
 use crate::tool::{Located, Tool, identities, locate};
 
@@ -346,7 +347,7 @@ fn journal_finished(cx: &Context, key: StageKey, section: Object, begin: Instant
         key: *key.digest(),
         section,
         milliseconds: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
-        peak_kib: peak_kib(),
+        peak_kib: memory::peak_kib(),
     })
 }
 
@@ -456,12 +457,4 @@ fn write_line(line: &str) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|e| Error::failed(format!("stdout: {e}"))),
     }
-}
-
-/// Highest resident size so far, in KiB: of this process, or of the largest one that it ran.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let own = line.and_then(|l| l.split_whitespace().next()?.parse().ok());
-    own.unwrap_or(0).max(sys::process::children_peak_kib())
 }

@@ -10,7 +10,7 @@ mod tarball;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manifest::{Disk, Manifest, Media, Object, Plan, Rootfs};
@@ -63,50 +63,91 @@ fn files(store: &Store, manifest: &Manifest, dir: &Path) -> Result<()> {
     }
     fs::create_dir_all(dir).at(dir)?;
     sweep(dir);
-    if manifest.has("rootfs") {
-        let rootfs: Rootfs = manifest.section()?;
-        file(
-            &dir.join(format!("{stem}.packages")),
-            &rootfs.packages_file,
-            |f| copy(store, &rootfs.packages_file, f),
-        )?;
-        if let Some(lock) = rootfs.lock {
-            file(&dir.join(format!("{stem}.lock.json")), &lock, |f| {
-                copy(store, &lock, f)
-            })?;
-        }
-    }
-    if manifest.has("disk") {
-        let disk: Disk = manifest.section()?;
-        let path = dir.join(format!("{stem}.raw"));
-        let earlier = mark::held(&path);
-        file(&path, &disk.map, |f| {
-            disk_image::write(store, &disk.map, f, earlier.as_ref())
-        })?;
-    }
-    if manifest.has("media") {
-        let media: Media = manifest.section()?;
-        file(&dir.join(format!("{stem}.install.iso")), &media.iso, |f| {
-            copy(store, &media.iso, f)
-        })?;
-        if let Some(files) = &media.network {
-            // The files are the tarball, and so are their times.
-            let epoch = manifest.section::<Rootfs>()?.source_date_epoch;
-            let facts = manifest::to_canonical(&(files, epoch))?;
-            let path = dir.join(format!("{stem}.install.tar.xz"));
-            file(&path, &Object::of(facts.as_bytes()), |f| {
-                let written = tarball::write(store, files, epoch, f);
-                stage::interrupted()?;
-                written.map_err(|e| Error::failed(e.to_string()))
-            })?;
-        }
+    let stem = dir.join(stem);
+    // The disk and the media are large: while one waits for its file system, the other is written.
+    let written = std::thread::scope(|scope| {
+        let disk = scope.spawn(|| disk_image(store, manifest, &stem));
+        let written = [
+            lists(store, manifest, &stem),
+            media(store, manifest, &stem),
+            disk.join().unwrap_or_else(|_| Err(lost())),
+        ];
+        written.into_iter().collect::<Result<Vec<_>>>()
+    })?;
+    for path in written.iter().flatten() {
+        print(&path.display().to_string())?;
     }
     let line = manifest.to_line()? + "\n";
     let whole = Object::of(line.as_bytes());
-    file(&dir.join("manifest.json"), &whole, |f| {
+    let path = file(dir.join("manifest.json"), &whole, |f| {
         f.write_all_at(line.as_bytes(), 0)
             .map_err(|e| Error::failed(e.to_string()))
-    })
+    })?;
+    print(&path.display().to_string())
+}
+
+fn lost() -> Error {
+    Error::failed("a writing thread was lost")
+}
+
+/// The paths of files that were written, or were there already.
+type Written = Vec<PathBuf>;
+
+/// `STEM` and an ending.
+fn with(stem: &Path, ending: &str) -> PathBuf {
+    let mut path = stem.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// The package list and the lock.
+fn lists(store: &Store, manifest: &Manifest, stem: &Path) -> Result<Written> {
+    if !manifest.has("rootfs") {
+        return Ok(Written::new());
+    }
+    let rootfs: Rootfs = manifest.section()?;
+    let list = (".packages", rootfs.packages_file);
+    let lock = rootfs.lock.map(|lock| (".lock.json", lock));
+    let files = [list].into_iter().chain(lock);
+    files
+        .map(|(ending, object)| file(with(stem, ending), &object, |f| copy(store, &object, f)))
+        .collect()
+}
+
+/// The sparse disk image.
+fn disk_image(store: &Store, manifest: &Manifest, stem: &Path) -> Result<Written> {
+    if !manifest.has("disk") {
+        return Ok(Written::new());
+    }
+    let disk: Disk = manifest.section()?;
+    let path = with(stem, ".raw");
+    let earlier = mark::held(&path);
+    let written = file(path, &disk.map, |f| {
+        disk_image::write(store, &disk.map, f, earlier.as_ref())
+    })?;
+    Ok(vec![written])
+}
+
+/// The ISO and the network boot set.
+fn media(store: &Store, manifest: &Manifest, stem: &Path) -> Result<Written> {
+    if !manifest.has("media") {
+        return Ok(Written::new());
+    }
+    let media: Media = manifest.section()?;
+    let iso = with(stem, ".install.iso");
+    let mut written = vec![file(iso, &media.iso, |f| copy(store, &media.iso, f))?];
+    if let Some(files) = &media.network {
+        // The files are the tarball, and so are their times.
+        let epoch = manifest.section::<Rootfs>()?.source_date_epoch;
+        let facts = manifest::to_canonical(&(files, epoch))?;
+        let path = with(stem, ".install.tar.xz");
+        written.push(file(path, &Object::of(facts.as_bytes()), |f| {
+            let written = tarball::write(store, files, epoch, f);
+            stage::interrupted()?;
+            written.map_err(|e| Error::failed(e.to_string()))
+        })?);
+    }
+    Ok(written)
 }
 
 /// Removes what killed runs have left beside the files: what nobody has written to for an hour.
@@ -121,9 +162,13 @@ fn sweep(dir: &Path) {
     }
 }
 
-/// Writes one file unless it is there already.
-fn file(path: &Path, object: &Object, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
-    if mark::held(path).is_none_or(|(held, _)| held != *object) {
+/// Writes one file unless it is there already; gives its path.
+fn file(
+    path: PathBuf,
+    object: &Object,
+    write: impl FnOnce(&File) -> Result<()>,
+) -> Result<PathBuf> {
+    if mark::held(&path).is_none_or(|(held, _)| held != *object) {
         let dir = path.parent().unwrap_or(Path::new("."));
         let tmp = tempfile::Builder::new()
             .prefix(UNFINISHED)
@@ -135,11 +180,11 @@ fn file(path: &Path, object: &Object, write: impl FnOnce(&File) -> Result<()>) -
         })?;
         tmp.as_file()
             .set_permissions(fs::Permissions::from_mode(0o644))
-            .at(path)?;
-        let file = tmp.persist(path).map_err(|e| e.error).at(path)?;
+            .at(&path)?;
+        let file = tmp.persist(&path).map_err(|e| e.error).at(&path)?;
         mark::set(&file, object);
     }
-    print(&path.display().to_string())
+    Ok(path)
 }
 
 fn copy(store: &Store, object: &Object, to: &File) -> Result<()> {

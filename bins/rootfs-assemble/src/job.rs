@@ -124,6 +124,8 @@ pub enum Message {
     Event(Box<stage::Event>),
     /// An object of the store is not what its name says.
     Damage(store::Damage),
+    /// The most RAM that the worker, or a program that it ran, has taken, in KiB.
+    Peak(u64),
     /// The tree is made.
     Done(Box<Outcome>),
     /// It is not.

@@ -40,8 +40,9 @@ pub fn run(cx: &Context, job: &Job, maps: Option<Maps>) -> Result<Outcome> {
             }
             Message::Event(event) => cx.journal(*event)?,
             Message::Damage(damage) => cx.store().note_damage(damage),
+            Message::Peak(kib) => stage::report_peak(kib),
             Message::Done(outcome) => {
-                worker.end();
+                worker.end(job.ram.is_some());
                 return Ok(*outcome);
             }
             Message::Failed {
@@ -88,6 +89,8 @@ fn error(code: u8, message: String, advice: Option<String>) -> Error {
 struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
+    /// Whether it has answered and ends by itself.
+    is_done: bool,
 }
 
 impl Worker {
@@ -105,7 +108,12 @@ impl Worker {
             .map_err(failed)?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take();
-        let mut worker = Self { child, stdin };
+        let is_done = false;
+        let mut worker = Self {
+            child,
+            stdin,
+            is_done,
+        };
         worker.say(&serde_json::to_string(job).map_err(|e| Error::failed(e.to_string()))?)?;
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
@@ -136,8 +144,13 @@ impl Worker {
         self.say("mapped")
     }
 
-    /// Waits for the worker's end, so that its mounts are gone and its use of the machine is accounted for.
-    fn end(&mut self) {
+    /// Lets the worker end. Where the tree is `in_ram` nothing of it is left for anybody, and the kernel frees it while
+    /// the next stage works; else this waits until the mounts are gone.
+    fn end(&mut self, in_ram: bool) {
+        self.is_done = in_ram;
+        if in_ram {
+            return;
+        }
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(5));
@@ -157,6 +170,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
         // It has ended already in the good case. Its pid 1 dies with it, and with that one all others.
         let _ = self.child.kill();
         let _ = self.child.wait();

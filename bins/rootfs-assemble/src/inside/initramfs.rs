@@ -67,13 +67,33 @@ const UNREAD: [&str; 35] = [
 /// The kernel's configuration, which decides what its initramfs may hold.
 const KERNEL_CONFIG: &str = "boot/config-";
 
-/// Makes the initramfs; gives its path in the tree. `tree` is the tree as it stands.
+/// How the tree got its initramfs.
+pub enum Made {
+    /// It has none.
+    None,
+    /// One from the store was put at that path.
+    Placed(String),
+    /// dracut has run, and has put one at that path.
+    Run(String),
+}
+
+impl Made {
+    /// Its path in the tree.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Placed(path) | Self::Run(path) => Some(path),
+        }
+    }
+}
+
+/// Makes the initramfs. `tree` is the tree as it stands.
 ///
 /// # Errors
 /// Exit code 1 with what dracut said.
-pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Option<String>> {
+pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Made> {
     if find("dracut").is_none() {
-        return Ok(None);
+        return Ok(Made::None);
     }
     let store = guest.store();
     let path = kernel.initramfs();
@@ -89,7 +109,7 @@ pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Option<String>
     if let Some(object) = recorded(store, &key)? {
         files::write(&target, store.get(&object)?, 0o600)?;
         found(PART, &key);
-        return Ok(Some(path));
+        return Ok(Made::Placed(path));
     }
     part(PART, || guest.must("dracut", &arguments))?;
     let bytes = std::fs::read(&target).map_err(|e| {
@@ -99,7 +119,7 @@ pub fn make(guest: &Guest, kernel: &Found, tree: &Tree) -> Result<Option<String>
     })?;
     let object = store.put(&bytes)?;
     store.record_action(&key, &json!(object))?;
-    Ok(Some(path))
+    Ok(Made::Run(path))
 }
 
 fn arguments<'a>(target: &'a str, release: &'a str) -> Vec<&'a str> {

@@ -29,9 +29,11 @@ use manifest::{StageKey, part_key, to_canonical};
 use serde_json::Value;
 use stage::{Error, Event, Result};
 use store::Store;
-use store::tree::Tree;
+use store::tree::{Kind, Tree};
 use sys::namespace::{Network, Power, enter};
 
+use self::capture::Captured;
+use self::initramfs::Made;
 use crate::job::{Job, Message, Outcome};
 pub use mounts::STORE;
 
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
             }
         }
     };
+    say(&Message::Peak(stage::peak_kib()));
     say(&said);
     ExitCode::SUCCESS
 }
@@ -200,11 +203,7 @@ fn work(job: &Job, store: &Store) -> Result<Outcome> {
     })?;
     let kernel = kernel::find()?;
     let initramfs = initramfs::make(&guest, &kernel, &seen.tree)?;
-    quiet()?;
-    tidy::empty_temporary()?;
-    let captured = part("capture again", || {
-        capture::capture(store, root, base.epoch, &seen)
-    })?;
+    let captured = with_initramfs(store, base.epoch, seen, &initramfs)?;
     let tree = captured.tree.write(store)?;
     base.recorded()?;
     store.sync()?;
@@ -215,11 +214,31 @@ fn work(job: &Job, store: &Store) -> Result<Outcome> {
         tree,
         bytes: captured.bytes,
         entries: captured.tree.len() as u64,
-        initramfs: initramfs.and_then(|path| captured.object(&path)),
+        initramfs: initramfs.path().and_then(|path| captured.object(path)),
         kernel: kernel.describe(&captured.tree)?,
         source_date_epoch: base.epoch,
         installed,
     })
+}
+
+/// The capture `seen` with the initramfs that was made since.
+fn with_initramfs(store: &Store, epoch: u64, seen: Captured, made: &Made) -> Result<Captured> {
+    let root = mounts::TREE.as_ref();
+    let is_dir = |path| seen.tree.get(path).is_some_and(|e| e.kind == Kind::Dir);
+    match made {
+        Made::None => Ok(seen),
+        Made::Placed(path) => match path.rsplit_once('/') {
+            Some((dir, _)) if is_dir(dir) => capture::again(store, root, epoch, seen, &[dir, path]),
+            _ => capture::capture(store, root, epoch, &seen),
+        },
+        Made::Run(_) => {
+            quiet()?;
+            tidy::empty_temporary()?;
+            part("capture again", || {
+                capture::capture(store, root, epoch, &seen)
+            })
+        }
+    }
 }
 
 /// Ends what programs of the tree have left running.
