@@ -48,19 +48,25 @@ pub(crate) fn loaders(cx: &Context, tree: &Tree, input: &Input) -> Result<Loader
          configfile $prefix/grub.cfg\n",
         id_file(input)
     );
+    let build = |core, modules| loader::build(cx, core, modules, "/boot/grub", &first);
     let signed = loader::signed(cx.store(), tree)?;
     let is_signed = signed.is_some();
-    let files = match signed {
-        Some(signed) => signed_files(signed, &first),
-        None => vec![(
-            "EFI/BOOT/BOOTX64.EFI".to_owned(),
-            loader::build(cx, Core::Efi, &efi, "/boot/grub", &first)?,
-        )],
-    };
+    // That for BIOS takes longest to link.
+    let (linked, files) = std::thread::scope(|scope| {
+        let linked = scope.spawn(|| build(Core::BiosCd, &bios));
+        let files = match signed {
+            Some(signed) => Ok(signed_files(signed, &first)),
+            None => {
+                build(Core::Efi, &efi).map(|image| vec![("EFI/BOOT/BOOTX64.EFI".to_owned(), image)])
+            }
+        };
+        let lost = |_| Err(Error::failed("a linking thread was lost"));
+        (linked.join().unwrap_or_else(lost), files)
+    });
     Ok(Loaders {
         mbr: bios.read("boot_hybrid.img")?,
-        bios: loader::build(cx, Core::BiosCd, &bios, "/boot/grub", &first)?,
-        esp: esp(input, &files)?,
+        bios: linked?,
+        esp: esp(input, &files?)?,
         signed: is_signed,
     })
 }

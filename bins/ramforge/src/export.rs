@@ -5,6 +5,7 @@
 
 mod disk_image;
 mod mark;
+mod patch;
 mod tarball;
 
 use std::fs::{self, File};
@@ -121,6 +122,9 @@ fn disk_image(store: &Store, manifest: &Manifest, stem: &Path) -> Result<Written
     }
     let disk: Disk = manifest.section()?;
     let path = with(stem, ".raw");
+    if patch::patch(store, &disk.map, &path)? {
+        return Ok(vec![path]);
+    }
     let earlier = mark::held(&path);
     let written = file(path, &disk.map, |f| {
         disk_image::write(store, &disk.map, f, earlier.as_ref())

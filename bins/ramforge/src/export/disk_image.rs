@@ -19,7 +19,7 @@ use store::Store;
 use store::chunk_map::{Chunk, ChunkMap};
 
 /// Zeros in units of a page are left as holes.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Writes a disk image from its chunk map: every chunk verified, zeros left as holes. `earlier` is the file that an
 /// earlier export left, and its map.
@@ -60,7 +60,11 @@ pub(super) fn write(
     })
 }
 
-fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Result<()> {
+/// Writes a chunk, verified, where the file has a hole.
+///
+/// # Errors
+/// As [`write`].
+pub(super) fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Result<()> {
     stage::interrupted()?;
     let path = store.object_path(&chunk.frame);
     let length = map.chunk_len(chunk.at) as usize;
@@ -87,7 +91,7 @@ fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &File) -> Resul
 }
 
 /// The places of the chunks that both maps have.
-fn same_chunks(map: &ChunkMap, before: &ChunkMap) -> HashSet<u64> {
+pub(super) fn same_chunks(map: &ChunkMap, before: &ChunkMap) -> HashSet<u64> {
     if map.chunk_size != before.chunk_size {
         return HashSet::new();
     }
@@ -136,7 +140,11 @@ fn copy_data(from: &File, to: &File, range: Range<u64>) -> rustix::io::Result<()
     Ok(())
 }
 
-fn read(store: &Store, map: &Object) -> Result<ChunkMap> {
+/// Reads a chunk map.
+///
+/// # Errors
+/// Exit code 6 where it is damaged.
+pub(super) fn read(store: &Store, map: &Object) -> Result<ChunkMap> {
     ChunkMap::parse(&store.get(map)?).map_err(|e| Error::damaged(e.to_string()))
 }
 

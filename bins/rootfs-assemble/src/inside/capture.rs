@@ -81,14 +81,16 @@ impl Captured {
 /// Exit code 1 with the path that is not there.
 pub fn laid(tree: &Tree, root: &Path) -> Result<Captured> {
     let begin = now();
-    let mut captured = Captured::default();
-    for entry in tree.iter() {
+    let is_file = |entry: &&Entry| matches!(entry.kind, Kind::File(_));
+    let files: Vec<&Entry> = tree.iter().filter(is_file).collect();
+    let metas = parallel::map(&files, |entry| {
         let bytes = decode_path(&entry.path).unwrap_or_default();
         let path = root.join(std::ffi::OsStr::from_bytes(&bytes));
-        if let Kind::File(_) = entry.kind {
-            let meta = fs::symlink_metadata(&path).at(&path)?;
-            captured.add(entry.clone(), &meta, begin);
-        }
+        fs::symlink_metadata(&path).at(&path)
+    })?;
+    let mut captured = Captured::default();
+    for (entry, meta) in files.into_iter().zip(&metas) {
+        captured.add(entry.clone(), meta, begin);
     }
     Ok(captured)
 }

@@ -24,11 +24,11 @@ use crate::parallel;
 pub fn lay(store: &Store, tree: &Tree) -> Result<()> {
     let mut passes: [Vec<&Entry>; 3] = Default::default();
     for entry in tree.iter().filter(|e| !e.path.is_empty()) {
-        // Files need their directories; hard links need their files.
+        // Files and links need their directories; hard links need their files.
         let pass = match entry.kind {
-            Kind::File(_) => 1,
+            Kind::Dir => 0,
             Kind::Hardlink(_) => 2,
-            _ => 0,
+            _ => 1,
         };
         passes[pass].push(entry);
     }
