@@ -130,6 +130,9 @@ fn unpack(store: &Store, known: &[Known]) -> Result<Captured> {
         copy_plain(store, k)?;
         unpacker.unpack(k.index, &k.contents, How::Lend, &|_| false)
     })?;
+    for k in known.iter().filter(|k| !k.for_dpkg()) {
+        unpacker.frame(k.index, &k.contents)?;
+    }
     let mut unpacked = parallel::map(&rest, |k| match k.for_dpkg() {
         true => copy_plain(store, k).map(|()| None),
         false => Ok(Some((k.index, unpack_one(k, &unpacker)?))),

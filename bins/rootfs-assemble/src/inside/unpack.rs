@@ -106,7 +106,27 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// Unpacks package number `index`, which holds `contents`. MD5 sums are made of the files that `wanted` names.
+    /// Makes the directories and symbolic links of package number `index`: of one package after the other in the
+    /// installation order, because where one has a link and another a directory, the first one decides.
+    ///
+    /// # Errors
+    /// Exit code 1 with the package and the path.
+    pub fn frame(&self, index: usize, contents: &Tree) -> Result<()> {
+        for entry in contents.iter().filter(|e| is_frame(&e.kind)) {
+            let item = Item::of(entry)?;
+            let placed = self.place(index, &item, How::Install, None);
+            placed.map_err(|e| self.failed(index, &item, &e))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, index: usize, item: &Item, error: &io::Error) -> Error {
+        let name = &self.names[index].name;
+        Error::failed(format!("package {name}: {}: {error}", item.listed))
+    }
+
+    /// Unpacks package number `index`, which holds `contents`; its [frame](Self::frame) is there already, unless it is
+    /// only lent. MD5 sums are made of the files that `wanted` names.
     ///
     /// # Errors
     /// Exit code 1 with the package and the path, 6 where a file is damaged in the store.
@@ -117,24 +137,38 @@ impl<'a> Unpacker<'a> {
         how: How,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Unpacked> {
-        let name = &self.names[index].name;
         let mut unpacked = Unpacked::default();
         let is_link = |entry: &&Entry| matches!(entry.kind, Kind::Hardlink(_));
         // A hard link needs its file.
         let (links, others): (Vec<&Entry>, Vec<&Entry>) = contents.iter().partition(is_link);
         for entry in others.into_iter().chain(links) {
-            let item = Item::of(entry)?;
-            let md5 = (how == How::Install && wanted(&item.listed)).then(Md5::new);
-            let sum = self
-                .place(index, &item, how, md5)
-                .map_err(|e| Error::failed(format!("package {name}: {}: {e}", item.listed)))?;
+            let mut item = Item::of(entry)?;
             unpacked.paths.push(item.listed.clone());
+            if how == How::Install {
+                match &entry.kind {
+                    kind if is_frame(kind) => continue,
+                    // The file has become another package's: what this one has under its other name stays.
+                    Kind::Hardlink(to) if !self.owns(index, to) => {
+                        item.kind = contents.get(to).map_or(item.kind, |e| &e.kind);
+                    }
+                    _ => {}
+                }
+            }
+            let md5 = (how == How::Install && wanted(&item.listed)).then(Md5::new);
+            let placed = self.place(index, &item, how, md5);
+            let sum = placed.map_err(|e| self.failed(index, &item, &e))?;
             if let Some(sum) = sum {
                 unpacked.md5.push((item.listed, sum));
             }
         }
         unpacked.paths.sort();
         Ok(unpacked)
+    }
+
+    /// Whether the file at that path of the listing is that package's, and not another one's that took it over.
+    fn owns(&self, index: usize, listed: &str) -> bool {
+        let path = decode_path(listed).map(|bytes| real_path(&String::from_utf8_lossy(&bytes)));
+        path.is_some_and(|path| self.owners.get(&path) == Some(&index))
     }
 
     /// The files that packages were unpacked to for good, with their contents.
@@ -186,6 +220,8 @@ impl<'a> Unpacker<'a> {
                 }
                 return Ok(sum);
             }
+            // As dpkg has it: the directory stays.
+            Kind::Symlink(_) if fs::symlink_metadata(path).is_ok_and(|m| m.is_dir()) => {}
             Kind::Symlink(target) => {
                 files::symlink(&decoded(target)?, path)?;
                 files::finish_link(path, item.meta)?;
@@ -231,6 +267,7 @@ impl<'a> Unpacker<'a> {
         }
         match fs::create_dir(&item.path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && item.path.is_dir() => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => make_target(&item.path)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&item.path)?,
             done => done?,
         }
@@ -298,6 +335,19 @@ impl<'a> Item<'a> {
             },
         })
     }
+}
+
+/// What is made one package after the other.
+fn is_frame(kind: &Kind) -> bool {
+    matches!(kind, Kind::Dir | Kind::Symlink(_))
+}
+
+/// Makes the directory that the link at `path`, which leads nowhere yet, leads to.
+fn make_target(path: &Path) -> io::Result<()> {
+    let no_link = |_| io::Error::other("another package has a file where this one has a directory");
+    let target = fs::read_link(path).map_err(no_link)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir.join(target))
 }
 
 fn decoded(path: &str) -> io::Result<PathBuf> {
