@@ -100,7 +100,8 @@ fn tree(small: &Small, work: &Path) -> (Store, Tree) {
         "dir://{},apt-deb,shared,,,,,,,false",
         repository(work).display()
     );
-    let script = "set -o pipefail; target/release/desc-parse \"$@\" | target/release/rootfs-assemble";
+    let script =
+        "set -o pipefail; target/release/desc-parse \"$@\" | target/release/rootfs-assemble";
     let mut bash = command("bash");
     bash.current_dir(root())
         .env("RAMFORGE_STORE", work.join("store"))

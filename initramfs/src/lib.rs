@@ -33,7 +33,7 @@ pub struct Kernel<'a> {
     pub modules: &'a str,
 }
 
-/// A segment, compressed, as an object; that of an earlier image where it had the same.
+/// A segment, compressed, as an object; that of an earlier image, or of another stage, where it had the same.
 ///
 /// # Errors
 /// Those of the store.
@@ -44,7 +44,7 @@ pub fn packed(cx: &Context, method: Method, archive: &[u8]) -> Result<Object> {
         "method": format!("{method:?}"),
         "zstd": zstd::zstd_safe::version_number(),
     });
-    cx.cached("segment", &facts, || {
+    cx.shared("initramfs", "segment", &facts, || {
         Ok(cx.store().put(&compression::pack(method, archive)?)?)
     })
 }

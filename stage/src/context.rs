@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use ::journal::Event;
-use manifest::{Manifest, Object, Origin, to_canonical};
+use manifest::{Manifest, Object, Origin, StageKey, to_canonical};
 use serde::Serialize;
 use serde_json::Value;
 use store::Store;
@@ -138,6 +138,21 @@ impl Context {
         self.kept(part, facts, || self.part(part, work))
     }
 
+    /// As [`cached`](Self::cached), for a part that several stages have: what one has done, no other does again.
+    /// `owner` stands in the key where the stage's name does else.
+    ///
+    /// # Errors
+    /// As [`cached`](Self::cached).
+    pub fn shared<F: Serialize, T: Serialize + serde::de::DeserializeOwned>(
+        &self,
+        owner: &str,
+        part: &str,
+        facts: &F,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.kept_of(owner, part, facts, || self.part(part, work))
+    }
+
     /// As [`cached`](Self::cached), for a part that consists of parts and shows those.
     ///
     /// # Errors
@@ -148,10 +163,20 @@ impl Context {
         facts: &F,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        if let Some(outcome) = self.found(part, facts)? {
+        self.kept_of(self.name, part, facts, work)
+    }
+
+    fn kept_of<F: Serialize, T: Serialize + serde::de::DeserializeOwned>(
+        &self,
+        owner: &str,
+        part: &str,
+        facts: &F,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let key = manifest::part_key(owner, part, facts)?;
+        if let Some(outcome) = self.found_of(&key, part, facts)? {
             return Ok(outcome);
         }
-        let key = manifest::part_key(self.name, part, facts)?;
         self.log.append(Event::PartStarted {
             stage: self.name.to_owned(),
             part: part.to_owned(),
@@ -174,8 +199,16 @@ impl Context {
         part: &str,
         facts: &F,
     ) -> Result<Option<T>> {
-        let key = manifest::part_key(self.name, part, facts)?;
-        if let Some(found) = self.store.action(&key)?
+        self.found_of(&manifest::part_key(self.name, part, facts)?, part, facts)
+    }
+
+    fn found_of<F: Serialize, T: serde::de::DeserializeOwned>(
+        &self,
+        key: &StageKey,
+        part: &str,
+        facts: &F,
+    ) -> Result<Option<T>> {
+        if let Some(found) = self.store.action(key)?
             && objects_present(&self.store, &found)
             && let Ok(outcome) = serde_json::from_value(found)
         {

@@ -56,7 +56,7 @@ fn identity(cx: &Context, input: &Input) -> Result<Value> {
 #[derive(Debug, Args, Serialize)]
 struct Options {
     /// zstd level of the chunks, 1 to 19: what the medium weighs against the time to make it
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(i32).range(1..=19))]
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
 }
 
@@ -101,10 +101,16 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     let ids = Ids::new(&input.plan.name, &input.plan.version, &input.plan.arch);
     let mut tree = Tree::read(cx.store(), &input.rootfs.tree)?;
     let [bios, efi] = boot::modules(cx, &tree)?;
-    let (boot_sector, core) = boot::bios(cx, &bios)?;
     let signed = loader::signed(cx.store(), &tree)?;
-    let esp = boot::esp(cx, &efi, signed, &ids)?;
-    let added = root::add_files(cx, &mut tree, &input, &ids)?;
+    // Linking and packing take one core each.
+    let (bios, esp, added) = std::thread::scope(|scope| {
+        let bios = scope.spawn(|| boot::bios(cx, &bios));
+        let esp = boot::esp(cx, &efi, signed, &ids);
+        let added = root::add_files(cx, &mut tree, &input, &ids);
+        let lost = |_| Err(Error::failed("a linking thread was lost"));
+        (bios.join().unwrap_or_else(lost), esp, added)
+    });
+    let ((boot_sector, core), esp, added) = (bios?, esp?, added?);
 
     let root = root::Root::new(cx, &tree, &input, &ids)?;
     drop(tree);

@@ -115,6 +115,8 @@ impl<'a> Apt<'a> {
 
     fn settings(&self, architecture: &str, host: bool, auth: Option<&Path>) -> Result<String> {
         let dir = self.dir.display();
+        // An index as gzip is a third larger than as xz and is read four times as fast: a server that brings more than
+        // 10 MB a second makes up for it.
         let mut text = format!(
             r#"Dir "/";
 Dir::Etc "{dir}/etc/";
@@ -129,6 +131,7 @@ APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
+Acquire::CompressionTypes::Order {{ "gz"; }};
 Acquire::ForceHash "SHA256";
 Acquire::Retries "2";
 "#
