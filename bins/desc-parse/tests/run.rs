@@ -256,6 +256,29 @@ fn overrides_say_what_they_replaced() {
 }
 
 #[test]
+fn what_an_override_replaced_is_told_without_its_secrets() {
+    let kind = TYPE.replace(" installiso", r#" luks="hidden" installiso"#);
+    let text = document(&kind, "").replace(
+        "obsrepositories:/",
+        "https://me:hidden@deb.example.org/debian",
+    );
+    let bench = Bench::new(&text);
+    for sources in [
+        &["--set-repo", "dir:///srv/a"][..],
+        &["--ignore-repos", "--add-repo", "dir:///srv/a"],
+    ] {
+        let plan = bench
+            .run(&[sources, &["--set-type-attr", "luks="]].concat())
+            .plan();
+        assert!(!plan.to_string().contains("hidden"), "{plan}");
+        let replaced = |n: usize| plan["overrides"][n]["replaced"].clone();
+        let repository = json!("https://…@deb.example.org/debian");
+        assert_eq!((replaced(0), replaced(1)), (json!("…"), repository));
+    }
+    bench.run(&[]).says(&["R0221", "R0208"]);
+}
+
+#[test]
 fn profiles_and_machines_choose() {
     let more = r#"<profiles><profile name="a" description="a"><requires profile="b"/></profile><profile name="b" description="b"/>
 <profile name="c" description="c" import="true"/></profiles>

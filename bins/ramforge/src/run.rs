@@ -1,6 +1,7 @@
 //! Runs: their beginning, their end, and facts from stages of other people.
 
 use journal::{Event, Journal, new_run_id};
+use manifest::without_credentials;
 use serde_json::Value;
 use stage::{Error, Exit, Result};
 use store::Store;
@@ -10,9 +11,10 @@ use crate::print;
 /// Bytes of a run's arguments that go into the journal; what is longer is left out.
 const ROOM: usize = 600;
 
-pub(crate) fn start(store: &Store, mut arguments: Vec<String>) -> Result<()> {
+pub(crate) fn start(store: &Store, arguments: Vec<String>) -> Result<()> {
     let run = new_run_id();
     let mut room = ROOM;
+    let mut arguments: Vec<String> = arguments.iter().map(|a| without_secret(a)).collect();
     arguments.retain(|a| {
         let fits = a.len() <= room;
         room -= if fits { a.len() } else { 0 };
@@ -20,6 +22,16 @@ pub(crate) fn start(store: &Store, mut arguments: Vec<String>) -> Result<()> {
     });
     Journal::open(&store.journal_dir(), &run)?.append(Event::RunStarted { arguments })?;
     print(&run)
+}
+
+/// An argument as the journal keeps it. desc-parse refuses passwords, but the run begins before it reads them.
+fn without_secret(argument: &str) -> String {
+    for passphrase in ["luks=", "--set-type-attr=luks="] {
+        if argument.starts_with(passphrase) {
+            return format!("{passphrase}…");
+        }
+    }
+    without_credentials(argument)
 }
 
 pub(crate) fn finish(store: &Store, code: u8) -> Result<()> {

@@ -136,6 +136,38 @@ fn what_a_run_puts_stays_until_it_is_finished() {
 }
 
 #[test]
+fn a_password_among_the_arguments_is_not_in_the_journal() {
+    let place = Place::new();
+    let run = place
+        .run(&[
+            "start-run",
+            "--",
+            "--add-repo",
+            "http://me:hidden@deb.example.org/d,apt-deb",
+            "--set-repo=https://hidden@deb.example.org/d",
+            "--set-type-attr",
+            "luks=hidden",
+            "--set-type-attr=luks=hidden",
+            "examples/debian-vm",
+        ])
+        .1;
+    let journal = place
+        .store
+        .journal_dir()
+        .join(format!("{}.jsonl", run.trim()));
+    let journal = std::fs::read_to_string(journal).unwrap();
+    assert!(!journal.contains("hidden"), "{journal}");
+    for kept in [
+        "http://…@deb.example.org/d,apt-deb",
+        "--set-repo=https://…@deb.example.org/d",
+        "luks=…",
+        "examples/debian-vm",
+    ] {
+        assert!(journal.contains(kept), "no {kept:?} in {journal}");
+    }
+}
+
+#[test]
 fn a_run_that_never_began_is_a_mistake_and_leaves_no_file() {
     let place = Place::new();
     for arguments in [vec!["event", "s", "n"], vec!["finish-run", "0"]] {

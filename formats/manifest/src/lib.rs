@@ -24,6 +24,7 @@ mod media;
 mod object;
 mod plan;
 mod rootfs;
+mod secret;
 mod section;
 mod verdict;
 
@@ -41,5 +42,6 @@ pub use plan::{
     Repository, Scripts, SigningKey, Size, SizeUnit, TypePlan, User,
 };
 pub use rootfs::{InstalledPackage, Kernel, Rootfs};
+pub use secret::without_credentials;
 pub use section::{Section, schemas};
 pub use verdict::{Moment, Proof, StoreNeed, Term, Verdict};

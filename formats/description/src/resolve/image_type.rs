@@ -8,7 +8,7 @@ use crate::code;
 use crate::diagnostic::{Report, error, quoted, warning};
 use crate::node::{Attribute, Node};
 use crate::source::Span;
-use crate::table::Use;
+use crate::table::{Kind, Use};
 
 /// Label of the root file system, as KIWI has it.
 pub(super) const ROOT_LABEL: &str = "ROOT";
@@ -66,7 +66,7 @@ fn set_attribute(node: &mut Node, text: &str, r: &mut Resolution<'_>, report: &m
         report.add(error(code::BAD_OPTION, span, fact, "expected NAME=VALUE"));
         return;
     };
-    let old = node.attribute(name).map(|a| a.value.clone());
+    let old = former(node, name);
     let span = r.apply(option, old, report);
     let attribute = Attribute {
         name: name.to_owned(),
@@ -80,6 +80,20 @@ fn set_attribute(node: &mut Node, text: &str, r: &mut Resolution<'_>, report: &m
         check_one(row, &attribute, r.version, report);
     }
     node.attributes.push(attribute);
+}
+
+/// What an attribute was, for the plan. What is refused and may be any text may be a secret, as the
+/// passphrase of `luks` is.
+fn former(node: &Node, name: &str) -> Option<String> {
+    let value = &node.attribute(name)?.value;
+    let mut known = node.row?.attributes.iter();
+    let is_secret =
+        known.any(|a| a.name == name && a.kind == Kind::Free && matches!(a.does, Use::Refused(_)));
+    Some(if is_secret {
+        "…".to_owned()
+    } else {
+        value.clone()
+    })
 }
 
 fn not_oem(node: &Node, image: &Node, report: &mut Report) {

@@ -1,6 +1,6 @@
 //! `<repository>`, with `--set-repo`, `--add-repo` and `--ignore-repos`.
 
-use manifest::{Plan, Repository};
+use manifest::{Plan, Repository, without_credentials};
 
 use super::Resolution;
 use crate::check::check_one;
@@ -51,7 +51,7 @@ pub(super) fn fill(plan: &mut Plan, image: &Node, r: &mut Resolution<'_>, report
         if given {
             let uris = forgotten
                 .iter()
-                .filter_map(|n| n.child("source")?.value("path"));
+                .filter_map(|n| Some(without_credentials(n.child("source")?.value("path")?)));
             let replaced = uris.collect::<Vec<_>>().join(" ");
             let span = r.apply(option.to_owned(), Some(replaced), report);
             r.origin("/repositories", span);
@@ -116,7 +116,7 @@ fn read_option(
 fn set_first(nodes: &mut Vec<Node>, text: &str, r: &mut Resolution<'_>, report: &mut Report) {
     let old = nodes
         .first()
-        .and_then(|n| Some(n.child("source")?.value("path")?.to_owned()));
+        .and_then(|n| Some(without_credentials(n.child("source")?.value("path")?)));
     let Some((option, span)) = read_option("--set-repo", text, old, r, report) else {
         return;
     };
