@@ -127,11 +127,18 @@ fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report)
             if let Some(old) = old_value(row.name, "", text).filter(|o| version > o.until) {
                 let fact = format!("{} is now called {}", quoted(text), quoted(old.now));
                 let label = format!("expected {}", old.now);
-                let edit = vec![(node.text_span, old.now.to_owned())];
-                report.add(error(code::OLD_NAME, node.text_span, fact, label).fix(edit, true));
+                let mut found = error(code::OLD_NAME, node.text_span, fact, label);
+                if is_written(text, node.text_span, report) {
+                    found = found.fix(vec![(node.text_span, old.now.to_owned())], true);
+                }
+                report.add(found);
             } else if !(kind.fits(text) || text.is_empty() && kind == Kind::Text) {
                 let thing = format!("<{}>", row.name);
-                report.add(bad_value(&thing, text, kind, node.text_span));
+                let mut found = bad_value(&thing, text, kind, node.text_span);
+                found.fix = found
+                    .fix
+                    .filter(|_| is_written(text, node.text_span, report));
+                report.add(found);
             }
         }
         Content::Empty | Content::Elements if !text.is_empty() => {
@@ -144,6 +151,11 @@ fn check_text(node: &Node, row: &Element, version: Version, report: &mut Report)
         }
         _ => {}
     }
+}
+
+/// Whether a text stands at its place as it is: not so where references, comments or CDATA are in it.
+fn is_written(text: &str, span: Span, report: &Report) -> bool {
+    report.sources.text(span) == Some(text)
 }
 
 fn bad_value(thing: &str, text: &str, kind: Kind, span: Span) -> crate::diagnostic::Diagnostic {
@@ -279,14 +291,21 @@ fn modern(attribute: &Attribute, known: &Attr, report: &Report) -> Option<Vec<(S
         (_, Some(new)) if new.starts_with('<') => None,
         ("console", Some(new)) => {
             let mut edits = vec![(attribute.name_span, new.to_owned())];
-            if let Some((output, input)) = attribute.value.trim().split_once(' ') {
-                let both = format!("{output}\" input_console=\"{}", input.trim());
-                edits.push((attribute.value_span, both));
-            }
+            edits.extend(two_consoles(attribute, report));
             Some(edits)
         }
         (_, Some(new)) => Some(vec![(attribute.name_span, new.to_owned())]),
     }
+}
+
+/// The edit that makes two attributes of `console="OUTPUT INPUT"`, with the quotes that are there.
+fn two_consoles(attribute: &Attribute, report: &Report) -> Option<(Span, String)> {
+    let span = attribute.value_span;
+    let (output, input) = attribute.value.trim().split_once(' ')?;
+    let text = &report.sources.get(span)?.text;
+    let quote = text.get(span.end as usize..)?.chars().next()?;
+    let both = format!("{output}{quote} input_console={quote}{}", input.trim());
+    is_written(&attribute.value, span, report).then_some((span, both))
 }
 
 /// An attribute with the white space before it and its closing quote.

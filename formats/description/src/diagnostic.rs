@@ -1,7 +1,7 @@
 //! Diagnostics: what is wrong, where, and what was expected.
 
 use crate::code::{self, Code};
-use crate::source::{Sources, Span};
+use crate::source::{Source, Sources, Span};
 
 /// How much a diagnostic matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +138,13 @@ impl Report {
         {
             shorten(label);
         }
+        // An option is no text that could be edited.
+        let sources = &self.sources;
+        let edits_option = |f: &Fix| {
+            let mut spans = f.edits.iter().map(|e| e.0);
+            spans.any(|span| sources.get(span).is_some_and(Source::is_option))
+        };
+        diagnostic.fix = diagnostic.fix.filter(|f| !edits_option(f));
         let place = |d: &Diagnostic| d.place.as_ref().map(|p| p.0);
         let follows = |d: &Diagnostic| {
             let settles = match d.code {

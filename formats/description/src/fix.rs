@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Fix, Report};
 use crate::node::parse;
-use crate::source::Span;
+use crate::source::{Source, Span};
 
 /// A text before and after its safe fixes.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,39 +21,21 @@ pub struct Mended {
 
 /// The texts that safe fixes change.
 ///
-/// No fix is applied that would touch what another has changed, and none to a text that would then be
-/// XML no more.
+/// No fix is applied that would touch what another has changed, and none after which a text would be XML
+/// no more: one attribute may not get the name of another, say.
 pub fn mended(report: &Report) -> Vec<Mended> {
-    let mut taken: Vec<(Span, String)> = Vec::new();
-    let mut fixes: Vec<(u32, usize)> = Vec::new();
-    for diagnostic in report.diagnostics() {
-        let Some(fix) = diagnostic.fix.as_ref().filter(|f| f.safe) else {
-            continue;
-        };
-        if !fits(fix, &taken, report) {
-            continue;
-        }
-        taken.extend(fix.edits.iter().cloned());
-        let Some(source) = fix.edits.first().map(|e| e.0.source) else {
-            continue;
-        };
-        match fixes.iter_mut().find(|f| f.0 == source) {
-            Some(count) => count.1 += 1,
-            None => fixes.push((source, 1)),
-        }
-    }
-    taken.sort_by_key(|(span, _)| std::cmp::Reverse(*span));
-    let changed = fixes.into_iter().filter_map(|(number, fixes)| {
+    let fixes = safe(report);
+    let mut numbers: Vec<u32> = fixes.iter().filter_map(|f| source_of(f)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let changed = numbers.into_iter().filter_map(|number| {
         let whole = Span {
             source: number,
             ..Span::default()
         };
         let source = report.sources.get(whole)?;
-        let mut new = source.text.clone();
-        for (span, text) in taken.iter().filter(|e| e.0.source == number) {
-            new.replace_range(span.start as usize..span.end as usize, text);
-        }
-        parse(&source.name, new.as_bytes(), &mut Report::default())?;
+        let of_source = fixes.iter().filter(|f| source_of(f) == Some(number));
+        let (new, fixes) = best(source, &of_source.copied().collect::<Vec<_>>())?;
         Some(Mended {
             name: source.name.clone(),
             shown: source.shown.clone(),
@@ -63,6 +45,52 @@ pub fn mended(report: &Report) -> Vec<Mended> {
         })
     });
     changed.collect()
+}
+
+/// The safe fixes that do not touch each other, in the order of their places.
+fn safe(report: &Report) -> Vec<&Fix> {
+    let mut taken: Vec<(Span, String)> = Vec::new();
+    let mut found = Vec::new();
+    for diagnostic in report.diagnostics() {
+        let fix = diagnostic.fix.as_ref().filter(|f| f.safe);
+        if let Some(fix) = fix.filter(|f| fits(f, &taken, report)) {
+            taken.extend(fix.edits.iter().cloned());
+            found.push(fix);
+        }
+    }
+    found
+}
+
+fn source_of(fix: &Fix) -> Option<u32> {
+    fix.edits.first().map(|e| e.0.source)
+}
+
+/// The text with all fixes; where it would be no XML, with those that leave it XML. The number of fixes too.
+fn best(source: &Source, fixes: &[&Fix]) -> Option<(String, usize)> {
+    if let Some(new) = with(source, fixes) {
+        return Some((new, fixes.len()));
+    }
+    let mut kept = Vec::new();
+    for fix in fixes {
+        kept.push(*fix);
+        if with(source, &kept).is_none() {
+            kept.pop();
+        }
+    }
+    let new = with(source, &kept).filter(|_| !kept.is_empty());
+    new.map(|new| (new, kept.len()))
+}
+
+/// The text with these fixes, if that is XML.
+fn with(source: &Source, fixes: &[&Fix]) -> Option<String> {
+    let mut edits: Vec<&(Span, String)> = fixes.iter().flat_map(|f| &f.edits).collect();
+    edits.sort_by_key(|(span, _)| std::cmp::Reverse(*span));
+    let mut new = source.text.clone();
+    for (span, text) in edits {
+        new.replace_range(span.start as usize..span.end as usize, text);
+    }
+    parse(&source.name, new.as_bytes(), &mut Report::default())?;
+    Some(new)
 }
 
 /// Whether every edit lies inside its text, on character boundaries, and touches no other.

@@ -295,13 +295,15 @@ fn convert(
             node.children
                 .push(convert(child, source, depth + 1, report)?);
         } else if let (true, Some(text)) = (child.is_text(), child.text()) {
-            add_text(&mut node, text, child.range(), source);
+            // What an entity stands for has its place in the declaration, where others may refer to it.
+            let own = from.range().contains(&child.range().start);
+            add_text(&mut node, text, own.then(|| child.range()), source);
         }
     }
     Some(node)
 }
 
-fn add_text(node: &mut Node, text: &str, range: std::ops::Range<usize>, source: u32) {
+fn add_text(node: &mut Node, text: &str, range: Option<std::ops::Range<usize>>, source: u32) {
     let words = text.trim();
     if words.is_empty() {
         // Between elements there is nothing else; between words it keeps them apart.
@@ -310,7 +312,7 @@ fn add_text(node: &mut Node, text: &str, range: std::ops::Range<usize>, source: 
         }
         return;
     }
-    if node.text.is_empty() {
+    if let (true, Some(range)) = (node.text.is_empty(), range) {
         let lead = text.len() - text.trim_start().len();
         // Text that came from an entity or CDATA is longer or shorter than its range: stay inside it.
         let start = (range.start + lead).min(range.end);

@@ -193,3 +193,48 @@ fn fixes_keep_comments_and_layout() {
     );
     assert_eq!((change.fixes, next.fixes), (1, 2));
 }
+
+/// The text of a description after its safe fixes.
+fn fixed(text: &str) -> Option<String> {
+    let report = report(&Case::default(), text, "fixed");
+    mended(&report).into_iter().next().map(|m| m.new)
+}
+
+#[test]
+fn fixes_keep_the_quotes() {
+    let old = "<image schemaversion='8.5' name='a'><preferences><type image='oem'>\
+        <bootloader name='grub2' console = 'serial  console'/></type></preferences></image>";
+    let new = old.replace(
+        "console = 'serial  console'",
+        "output_console = 'serial' input_console='console'",
+    );
+    assert_eq!(fixed(old), Some(new));
+}
+
+#[test]
+fn a_text_that_is_not_written_in_one_piece_is_left_alone() {
+    let text = |head: &str, value: &str| {
+        format!(
+            "{head}<image schemaversion='8.5' name='a'><preferences><type image='oem'><oemconfig>\
+             <oem-unattended>{value}</oem-unattended></oemconfig></type></preferences></image>"
+        )
+    };
+    assert_eq!(fixed(&text("", " yes ")), Some(text("", " true ")));
+    let entity = "<!DOCTYPE image [<!ENTITY y 'yes'>]>";
+    for (head, value) in [
+        ("", "y&#101;s"),
+        ("", "y<!-- e -->es"),
+        ("", "<![CDATA[yes]]>"),
+        (entity, "&y;"),
+    ] {
+        assert_eq!(fixed(&text(head, value)), None, "{value}");
+    }
+}
+
+#[test]
+fn one_fix_that_cannot_be_made_does_not_hold_up_the_others() {
+    let old = "<image schemaversion='8.5' name='a'><preferences><type image='oem'>\
+        <bootloader name='grub2' console='serial' output_console='serial'/>\
+        <oemconfig><oem-swap>no</oem-swap></oemconfig></type></preferences></image>";
+    assert_eq!(fixed(old), Some(old.replace(">no<", ">false<")));
+}
