@@ -130,7 +130,10 @@ fn schema_version(image: &Node, report: &mut Report) -> Option<Version> {
     };
     if version < OLDEST || version.0 > NEWEST.0 {
         let fact = format!("schema version {text} is not supported");
-        let help = "an older description must first be upgraded by the KIWI that wrote it";
+        let help = match version < OLDEST {
+            true => "an older description must first be upgraded by the KIWI that wrote it",
+            false => "a newer release of Ramforge may read it",
+        };
         report.add(error(code::SCHEMA_VERSION, span, fact, "expected 6.8 to 8.5").help(help));
         return None;
     }

@@ -17,6 +17,7 @@ mod choice;
 pub mod code;
 mod diagnostic;
 mod document;
+mod encoding;
 mod files;
 mod fits;
 mod fix;

@@ -5,6 +5,7 @@
 
 use crate::code;
 use crate::diagnostic::{Report, error, error_nowhere};
+use crate::encoding;
 use crate::malformed::malformed;
 use crate::source::Span;
 use crate::table::Element;
@@ -124,28 +125,11 @@ pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
         return None;
     }
     let source = report.sources.add(name, String::from_utf8_lossy(bytes));
-    is_text(name, bytes, source, report)?;
-    parse_text(name, source, report)
-}
-
-/// Whether the bytes are UTF-8.
-fn is_text(name: &str, bytes: &[u8], source: u32, report: &mut Report) -> Option<()> {
-    if let Err(wrong) = std::str::from_utf8(bytes) {
-        let at = wrong.valid_up_to() as u32;
-        let span = Span {
-            source,
-            start: at,
-            end: at,
-        };
-        let fact = format!("{name} is not UTF-8 text");
-        let label = "the first byte that is not UTF-8";
-        report.add(
-            error(code::UNREADABLE, span, fact, label)
-                .help("convert the file, for example: iconv -f ISO-8859-1 -t UTF-8"),
-        );
+    if let Some(found) = encoding::wrong(name, bytes, source) {
+        report.add(found);
         return None;
     }
-    Some(())
+    parse_text(name, source, report)
 }
 
 fn parse_text(name: &str, source: u32, report: &mut Report) -> Option<Node> {
