@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use description::{Diagnostic, Report, Severity, Span};
+use description::{Diagnostic, Report, Severity, Span, visible};
 use journal::Event;
 use manifest::{Package, Plan, Repository, User};
 use serde_json::{Value, json};
@@ -196,14 +196,7 @@ fn user(u: &User) -> String {
 /// A named line; nothing where there is nothing to say. What a terminal would obey instead of showing it is
 /// written as an escape.
 fn line(name: &str, text: &str) -> String {
-    let mut shown = String::new();
-    for c in text.trim().chars() {
-        match c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    match shown.as_str() {
+    match visible(text.trim()).as_str() {
         "" => String::new(),
         text => format!("{name:>12}  {text}\n"),
     }

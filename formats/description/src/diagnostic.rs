@@ -131,12 +131,10 @@ impl Report {
     /// Adds a finding; the same finding at the same place counts once. Where a value is not even of its
     /// kind, nothing more is said about it.
     pub fn add(&mut self, mut diagnostic: Diagnostic) {
-        shorten(&mut diagnostic.message);
-        for (_, label) in [&mut diagnostic.place, &mut diagnostic.other]
-            .into_iter()
-            .flatten()
-        {
-            shorten(label);
+        tidy(&mut diagnostic.message);
+        let places = [&mut diagnostic.place, &mut diagnostic.other];
+        for (_, label) in places.into_iter().flatten() {
+            tidy(label);
         }
         // An option is no text that could be edited.
         let sources = &self.sources;
@@ -212,27 +210,40 @@ fn says_the_same(one: &Diagnostic, two: &Diagnostic) -> bool {
         && (a.0.source, &a.1) == (b.0.source, &b.1)
 }
 
-/// Cuts what a hostile description made too long to be read.
-fn shorten(text: &mut String) {
+/// Cuts what a hostile description made too long to be read, and makes visible what a terminal would obey.
+fn tidy(text: &mut String) {
+    if text.contains(is_obeyed) {
+        *text = visible(text);
+    }
     if let Some((end, _)) = text.char_indices().nth(LONGEST_SENTENCE) {
         text.truncate(end);
         text.push('…');
     }
 }
 
+/// Whether a terminal would obey a character instead of showing it: control characters, and those that turn
+/// the direction of writing.
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text with escapes for what a terminal would obey.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        match is_obeyed(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Text in double quotes, with control characters made visible.
 pub fn quoted(text: &str) -> String {
     let short: String = text.chars().take(120).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };
-    let mut out = String::from("\"");
-    for c in short.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out + dots + "\""
+    format!("\"{}{dots}\"", visible(&short))
 }
 
 /// The known name nearest to `name`, where one is near enough to be meant.
@@ -277,6 +288,17 @@ mod tests {
         assert_eq!(nearest("packageManager", known), Some("packagemanager"));
         assert_eq!(nearest("zebra", known), None);
         assert_eq!(nearest("T", ["M", "G"]), None);
+    }
+
+    #[test]
+    fn nothing_in_a_sentence_is_obeyed_by_a_terminal() {
+        let mut report = Report::default();
+        report.add(error_nowhere(
+            code::BAD_INCLUDE,
+            "a\u{9b}31m\nb\u{202e}c: ü",
+        ));
+        let found = report.diagnostics();
+        assert_eq!(found[0].message, "a\\u{9b}31m\\nb\\u{202e}c: ü");
     }
 
     #[test]

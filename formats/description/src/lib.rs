@@ -34,7 +34,7 @@ mod upgrade;
 pub use choice::{Applied, Choice, RepoOption};
 pub use code::Code;
 pub use diagnostic::{
-    Diagnostic, Fix, Report, Severity, error, error_nowhere, nearest, quoted, warning,
+    Diagnostic, Fix, Report, Severity, error, error_nowhere, nearest, quoted, visible, warning,
 };
 pub use document::{Document, read, words as file_error_words};
 pub use files::{FileError, Files, relative};

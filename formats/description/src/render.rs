@@ -137,12 +137,13 @@ fn excerpt<'a>(source: &'a Source, line: usize, text: &'a str) -> Snippet<'a, An
         .path(source.shown.as_str())
 }
 
-/// A text without the control characters that XML allows and a terminal would obey (U+0080 to U+009F); as
-/// many bytes, so that places in it stay what they are.
+/// A text without the control characters that XML allows and a terminal would obey (U+0080 to U+009F), and
+/// without carriage returns, which end each line of some files; as many bytes, so that places in it stay what
+/// they are.
 fn harmless(text: &str) -> Cow<'_, str> {
     let odd = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
-    match text.contains(odd) {
-        true => Cow::Owned(text.replace(odd, "\u{b7}")),
+    match text.contains(|c| odd(c) || c == '\r') {
+        true => Cow::Owned(text.replace(odd, "\u{b7}").replace('\r', " ")),
         false => Cow::Borrowed(text),
     }
 }
@@ -213,6 +214,14 @@ mod tests {
             text.contains("a\u{b7}31m<b>") && !text.contains('\u{9b}'),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_ends_of_lines_are_no_part_of_them() {
+        let (report, span) = report("one\r\ntwo\r\nthree\r\n");
+        let d = error(code::CONTRADICTION, span(10, 15), "no", "here").and(span(5, 8), "there");
+        let text = report.render(&d, false);
+        assert!(text.contains("a.kiwi:3:1") && !text.contains('␍'), "{text}");
     }
 
     #[test]
