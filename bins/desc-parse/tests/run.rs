@@ -139,6 +139,16 @@ fn three_spellings_give_one_plan() {
 }
 
 #[test]
+fn a_switch_of_the_kernel_command_line_may_be_off() {
+    for off in ["0", "no", "off"] {
+        let words = format!("rd.kiwi.ramdisk={off}");
+        let text = TYPE.replace("rd.kiwi.ramdisk ramdisk_size=2048000", &words);
+        let plan = Bench::new(&document(&text, "")).run(&[]).plan();
+        assert_eq!(plan["ramdisk"], Value::Null, "{off}");
+    }
+}
+
+#[test]
 fn the_command_line_of_the_kernel_wins() {
     let text = TYPE.replace(
         "</type>",

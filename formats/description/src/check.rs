@@ -271,16 +271,21 @@ fn check_attribute(
         };
         let found = error(code::OLD_NAME, attribute.value_span, fact, label);
         report.add(found.fix(vec![edit], true));
-    } else if !known.kind.fits(text) && !may_be_empty(known, text) {
+    } else if !known.kind.fits(text) && !may_be_empty(known, &attribute.value) {
         let thing = format!("{} of <{}>", known.name, row.name);
         report.add(bad_value(&thing, text, known.kind, attribute.value_span));
     }
 }
 
-/// KIWI takes an empty value where any text may stand; it is as if the attribute were absent.
-fn may_be_empty(known: &Attr, text: &str) -> bool {
+/// KIWI takes an empty value where any text may stand; it is as if the attribute were absent. A blank among
+/// the names of profiles is a name to KIWI.
+fn may_be_empty(known: &Attr, value: &str) -> bool {
     let counts = known.must && matches!(known.does, Use::Used(_));
-    text.is_empty() && known.kind == Kind::Text && !counts
+    match known.kind {
+        Kind::Text => value.trim().is_empty() && !counts,
+        Kind::ProfileNames => value.is_empty(),
+        _ => false,
+    }
 }
 
 /// The edits that turn an attribute of an older schema into what it is now.

@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 
 use description::{Choice, Report, read, resolve};
 
-/// The image's packages on a machine.
+/// The image's packages on a machine, where they stand in one section.
 fn packages(machine: &str, packages: &str) -> Vec<String> {
-    let text = format!(
-        "<image schemaversion='8.5' name='a'><packages type='image'>{packages}</packages></image>"
-    );
+    let section = format!("<packages type='image'>{packages}</packages>");
+    packages_of(machine, &section)
+}
+
+/// The image's packages on a machine.
+fn packages_of(machine: &str, sections: &str) -> Vec<String> {
+    let text = format!("<image schemaversion='8.5' name='a'>{sections}</image>");
     let files = BTreeMap::from([("a.kiwi".to_owned(), text.into_bytes())]);
     let choice = Choice {
         machine: machine.to_owned(),
@@ -29,6 +33,18 @@ fn a_condition_is_the_name_that_uname_prints() {
     assert_eq!(packages("x86_64", list), ["a", "b"]);
     assert_eq!(packages("aarch64", list), ["a", "b", "c"]);
     assert_eq!(packages("riscv64", list), ["a"]);
+}
+
+#[test]
+fn no_profile_at_all_is_no_condition() {
+    let sections = "<packages type='image' profiles=''><package name='a'/></packages>";
+    assert_eq!(packages_of("x86_64", sections), ["a"]);
+    let text = format!("<image schemaversion='8.5' name='a'>{sections}</image>");
+    let files = BTreeMap::from([("a.kiwi".to_owned(), text.into_bytes())]);
+    let mut report = Report::default();
+    read(&files, "a.kiwi", &mut report);
+    let told = report.diagnostics();
+    assert!(told.iter().all(|d| !d.message.contains("profiles")));
 }
 
 /// What Ramforge cannot build it still reads right: a later stage of somebody's own could, and the comparison

@@ -56,6 +56,7 @@ pub(super) fn read_line(node: &Node, report: &mut Report) -> Line {
     }
     for word in &words {
         let span = place(word, attribute.value_span, &attribute.value, report);
+        refuse_control(word, span, report);
         if read_word(word, span, &mut line, report) {
             line.rest.push(word.raw.to_owned());
         }
@@ -63,11 +64,23 @@ pub(super) fn read_line(node: &Node, report: &mut Report) -> Line {
     line
 }
 
+/// A line feed or the like, from a reference: boot menus have one line for the whole command line.
+fn refuse_control(word: &Word<'_>, span: Span, report: &mut Report) {
+    if word.raw.contains(|c: char| c.is_control() && c != '\t') {
+        let fact = format!(
+            "kernelcmdline holds a control character: {}",
+            quoted(word.raw)
+        );
+        let label = "expected one line: boot menus and the kernel take no other";
+        report.add(error(code::BAD_COMMAND_LINE, span, fact, label));
+    }
+}
+
 /// Reads one word. Says whether it stays on the command line of the image.
 fn read_word(word: &Word<'_>, span: Span, line: &mut Line, report: &mut Report) -> bool {
     match (word.key(), word.value()) {
         (WORD, value) => {
-            line.asks = value.is_none_or(|v| v != "0" && v != "no");
+            line.asks = value.is_none_or(|v| !is_off(v));
             return false;
         }
         (SIZE, value) => {
@@ -92,12 +105,17 @@ fn read_word(word: &Word<'_>, span: Span, line: &mut Line, report: &mut Report) 
     true
 }
 
-/// Words of dracut that name a root which needs a start of its own; `=0` and `=no` switch it off.
+/// Words of dracut that name a root which needs a start of its own.
 fn needs_own_start(key: &str, value: &str) -> bool {
     ["rd.luks.", "rd.lvm.", "rd.md.uuid", "rd.dm.uuid"]
         .iter()
         .any(|p| key.starts_with(p))
-        && !matches!(value, "0" | "no")
+        && !is_off(value)
+}
+
+/// How dracut reads a switch.
+fn is_off(value: &str) -> bool {
+    matches!(value, "0" | "no" | "off")
 }
 
 /// The place of one word; of the whole value where entities make the text differ from the value.
