@@ -544,7 +544,9 @@ fn bad_archives_are_refused() {
             &b"this is no tar file at all, but it is long enough to be tried"[..],
             "cannot be unpacked",
         ),
+        (&[b'x'; 1024], "it is no tar archive"),
         (b"BZh91AY&SY", "bzip2"),
+        (b"PK\x03\x04rubbish", "it is a zip file"),
         (b"", "it is empty"),
         (b"\x1f\x8b\x08\x00rubbish", "cannot be unpacked"),
     ] {
@@ -567,6 +569,11 @@ fn header(kind: tar::EntryType, size: u64) -> tar::Header {
     header
 }
 
+/// The header of an xz stream with CRC32 as its check (xz file format, 2.1.1).
+const XZ_STREAM: &[u8] = b"\xfd7zXZ\x00\x00\x01\x69\x22\xde\x36";
+/// The header of its first block (3.1): LZMA2 with a dictionary of 1 GiB.
+const XZ_BLOCK_OF_1_GIB: &[u8] = b"\x02\x00\x21\x01\x24\x00\x00\x00\x5e\x1f\xc7\xf9";
+
 #[test]
 fn an_archive_that_unpacks_to_more_than_it_may_is_refused() {
     let bench = Bench::new(&document(
@@ -588,13 +595,22 @@ fn an_archive_that_unpacks_to_more_than_it_may_is_refused() {
     let long = header(tar::EntryType::GNULongName, 64 << 20);
     let mut name = long.as_bytes().to_vec();
     name.resize(name.len() + (64 << 20), b'n');
-    // A frame that asks for a window of 1 GiB.
-    let window = b"\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00".to_vec();
+    // One entry that has thousands of directories above it.
+    let path = "d/".repeat(3000);
+    let deep = header(tar::EntryType::GNULongName, path.len() as u64);
+    let mut deep = [deep.as_bytes(), path.as_bytes()].concat();
+    deep.resize(deep.len().next_multiple_of(512), 0);
+    deep.extend(header(tar::EntryType::Directory, 0).as_bytes());
+    // A frame of zstd, and a block of xz, that ask for a window of 1 GiB.
+    let zstd_window = b"\x28\xb5\x2f\xfd\x00\xa0\x01\x00\x00".to_vec();
+    let xz_window = [XZ_STREAM, XZ_BLOCK_OF_1_GIB, &[0; 64]].concat();
     for (bytes, words) in [
         (large.as_bytes().to_vec(), "more than the 16 GiB"),
         (sparse.as_bytes().to_vec(), "more than the 16 GiB"),
         (zstd::encode_all(&name[..], 1).unwrap(), "longer than any"),
-        (window, "too much memory"),
+        (deep, "a path in it has 6000 bytes"),
+        (zstd_window, "more memory than the 256 MiB"),
+        (xz_window, "more memory than the 256 MiB"),
     ] {
         bench.write("a.tar", &bytes);
         bench.run(&[]).says(&["R0303", words, "config.xml:7:39"]);

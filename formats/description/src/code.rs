@@ -177,7 +177,7 @@ codes! {
     OUTSIDE = 302, "A name leads outside the description.",
         "A description reads nothing but its own directory: no absolute paths, no .., no symbolic links that lead out. Copy the file into the description.";
     BAD_ARCHIVE = 303, "An archive cannot be unpacked.",
-        "Archives are tar files, plain or compressed with gzip, xz or zstd. All archives of a description together unpack to at most 16 GiB and 500,000 entries, a name or attribute has at most 1 MiB, and a decoder takes at most 256 MiB of memory: a few KiB of a hostile archive could fill a disk.";
+        "Archives are tar files, plain or compressed with gzip, xz or zstd. All archives of a description together unpack to at most 16 GiB and 500,000 entries, names and attributes have at most 128 MiB together and 1 MiB each, a path has fewer than 4,096 bytes, and a decoder takes at most 256 MiB of memory: a few KiB of a hostile archive could fill a disk.";
     UNSUPPORTED_SCRIPT = 304, "A script of this name is not run.",
         "KIWI would run it at a moment that does not exist in Ramforge. config.sh and images.sh are run.";
     REMOTE_KEY = 305, "A signing key is not part of the description.",
