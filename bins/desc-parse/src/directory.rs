@@ -14,10 +14,13 @@ pub struct Directory {
 
 /// Finds the directory and the name of the description in it. Whatever is wrong goes to the report.
 pub fn find(given: &Path, report: &mut Report) -> Option<(Directory, String)> {
-    let Ok(meta) = std::fs::metadata(given) else {
-        let fact = format!("{}: there is no such directory", given.display());
-        report.add(error_nowhere(code::NO_DESCRIPTION, fact).help(WAY_OUT));
-        return None;
+    let meta = match std::fs::metadata(given) {
+        Ok(meta) => meta,
+        Err(e) => {
+            let fact = format!("{}: {}", given.display(), words(&e));
+            report.add(error_nowhere(code::NO_DESCRIPTION, fact).help(WAY_OUT));
+            return None;
+        }
     };
     let (dir, name) = if meta.is_dir() {
         (given, main_file(given, report)?)
@@ -32,10 +35,18 @@ pub fn find(given: &Path, report: &mut Report) -> Option<(Directory, String)> {
     match dir.canonicalize() {
         Ok(root) => Some((Directory { root }, name)),
         Err(e) => {
-            let fact = format!("{}: {e}", dir.display());
+            let fact = format!("{}: {}", dir.display(), words(&e));
             report.add(error_nowhere(code::NO_DESCRIPTION, fact));
             None
         }
+    }
+}
+
+fn words(wrong: &std::io::Error) -> String {
+    match wrong.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "you may not read it".to_owned(),
+        _ => wrong.to_string(),
     }
 }
 
@@ -55,7 +66,14 @@ fn main_file(dir: &Path, report: &mut Report) -> Option<String> {
     if dir.join("config.xml").is_file() {
         return Some("config.xml".to_owned());
     }
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries.flatten(),
+        Err(e) => {
+            let fact = format!("{}: {}", dir.display(), words(&e));
+            report.add(error_nowhere(code::NO_DESCRIPTION, fact).help(WAY_OUT));
+            return None;
+        }
+    };
     let mut names: Vec<String> = entries
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .filter(|n| n.ends_with(".kiwi") && dir.join(n).is_file())
@@ -96,7 +114,7 @@ impl Directory {
     pub fn open(&self, name: &str) -> Result<File, FileError> {
         let other = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::NotFound => FileError::Missing,
-            _ => FileError::Other(e.to_string()),
+            _ => FileError::Other(words(&e)),
         };
         let real = self.path(name).canonicalize().map_err(other)?;
         if !real.starts_with(&self.root) {
@@ -155,7 +173,7 @@ mod tests {
         );
         write("config.xml");
         assert_eq!(found(dir.path()).0.as_deref(), Some("config.xml"));
-        assert!(found(&dir.path().join("none")).1[0].contains("no such directory"));
+        assert!(found(&dir.path().join("none")).1[0].contains("no such file or directory"));
     }
 
     #[test]

@@ -534,6 +534,23 @@ fn one_description_must_be_meant() {
 }
 
 #[test]
+fn what_cannot_be_opened_is_named_by_its_path_with_the_reason() {
+    let bench = Bench::new(&document(TYPE, ""));
+    bench.write("config.xml", vec![b' '; (1 << 20) + 1]);
+    let path = bench.path("config.xml").display().to_string();
+    bench.run(&[]).says(&["R0005", &path, "1048576 bytes"]);
+    std::fs::remove_file(bench.path("config.xml")).unwrap();
+    symlink("none", bench.path("config.xml")).unwrap();
+    let told: Told = bench.command(&[]).output().unwrap().into();
+    let dir = bench.dir.path().display().to_string();
+    told.says(&["R0001", &dir, "no config.xml and no *.kiwi"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_desc-parse"));
+    command.arg(&path).env("RAMFORGE_STORE", bench.store.path());
+    let told: Told = command.output().unwrap().into();
+    told.says(&["R0001", &path, "there is no such file or directory"]);
+}
+
+#[test]
 fn bad_archives_are_refused() {
     let bench = Bench::new(&document(
         TYPE,

@@ -33,7 +33,8 @@ pub fn read(files: &dyn Files, main: &str, report: &mut Report) -> Option<Docume
                 FileError::TooLarge(_) => code::LIMIT,
                 _ => code::UNREADABLE,
             };
-            report.add(error_nowhere(code, format!("{main}: {}", words(&wrong))));
+            let fact = format!("{}: {}", report.sources.shown(main), words(&wrong));
+            report.add(error_nowhere(code, fact));
             return None;
         }
     };

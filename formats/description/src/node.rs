@@ -120,7 +120,11 @@ pub fn boolean(text: &str) -> Option<bool> {
 /// Reads one XML text. Whatever is wrong is added to the report.
 pub fn parse(name: &str, bytes: &[u8], report: &mut Report) -> Option<Node> {
     if bytes.len() > MAX_BYTES {
-        let fact = format!("{name} has {} bytes; the limit is {MAX_BYTES}", bytes.len());
+        let shown = report.sources.shown(name);
+        let fact = format!(
+            "{shown} has {} bytes; the limit is {MAX_BYTES}",
+            bytes.len()
+        );
         report.add(error_nowhere(code::LIMIT, fact));
         return None;
     }

@@ -158,10 +158,15 @@ impl Sources {
         self.base = base.into();
     }
 
+    /// The name of a file of the description as people are shown it.
+    pub fn shown(&self, name: &str) -> String {
+        format!("{}{name}", self.base)
+    }
+
     /// Adds the text of a file and returns its index.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
         let name = name.into();
-        let shown = format!("{}{name}", self.base);
+        let shown = self.shown(&name);
         self.list.push(Source::new(name, shown, text.into()));
         self.list.len() as u32 - 1
     }
