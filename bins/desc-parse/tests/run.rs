@@ -167,7 +167,13 @@ fn old_spellings_are_upgraded() {
     )
     .replace("8.0", "6.8")
     .replace("<packagemanager>apt<", "<packagemanager>apt-get<");
-    let plan = Bench::new(&old).run(&[]).plan();
+    let told = Bench::new(&old).run(&[]);
+    for dropped in ["vga has", "hybrid=\"true\" has", "<pxedeploy> has"] {
+        let warning = format!("warning[R0213]: {dropped} no effect");
+        assert!(told.stderr.contains(&warning), "{}", told.stderr);
+    }
+    let plan = told.plan();
+    assert_eq!(plan["type"]["attributes"], json!({}));
     assert_eq!(plan["type"]["image"], "oem");
     assert_eq!(plan["oem"]["resize"], false);
     assert_eq!(plan["bootloader"]["timeout"], 3);

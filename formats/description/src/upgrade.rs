@@ -6,7 +6,7 @@
 use crate::code;
 use crate::diagnostic::{Report, warning};
 use crate::node::{Attribute, Node};
-use crate::table::Version;
+use crate::table::{Version, find};
 
 /// A value that was renamed or dropped.
 pub struct OldValue {
@@ -98,11 +98,8 @@ fn upgrade_values(node: &mut Node, version: Version) {
 }
 
 fn upgrade_type(node: &mut Node, version: Version, report: &mut Report) {
-    if version <= (6, 8) {
-        node.attributes.retain(|a| a.name != "hybrid");
-    }
     if version <= (6, 9) {
-        node.children.retain(|c| c.name != "pxedeploy");
+        drop_pxedeploy(node, report);
     }
     if version <= (7, 1) {
         add_bootloader(node, report);
@@ -117,9 +114,16 @@ fn upgrade_type(node: &mut Node, version: Version, report: &mut Report) {
             "btrfs_root_is_snapper_snapshot",
         );
     }
-    if version <= (8, 4) {
-        node.attributes.retain(|a| a.name != "vga");
+}
+
+/// Schema 7.0: nothing took its place. What stands in it is not in the table.
+fn drop_pxedeploy(node: &mut Node, report: &mut Report) {
+    let does = find("type", "pxedeploy").map_or("", |row| row.does.says());
+    for dropped in node.all("pxedeploy") {
+        let fact = "<pxedeploy> has no effect";
+        report.add(warning(code::IGNORED, dropped.span, fact, does));
     }
+    node.children.retain(|c| c.name != "pxedeploy");
 }
 
 /// Schema 7.2: four attributes of `<type>` became `<bootloader>`.

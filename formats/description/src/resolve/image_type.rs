@@ -173,6 +173,7 @@ fn carried(plan: &mut Plan, node: &Node) {
     let Some(row) = node.row else { return };
     for attribute in &node.attributes {
         let known = row.attributes.iter().find(|a| a.name == attribute.name);
+        let known = known.filter(|a| a.until.is_none());
         if known.is_some_and(|a| matches!(a.does, Use::Carried(_) | Use::Ignored(_))) {
             let value = attribute.value.trim().to_owned();
             plan.image_type

@@ -10,10 +10,7 @@ use super::select::Conditions;
 
 /// Judges an element and all that is inside it, by the table.
 pub fn treat(node: &Node, conditions: &Conditions, report: &mut Report) {
-    // What ended with an older schema version was upgraded or told before.
-    let Some(row) = node.row.filter(|r| r.until.is_none()) else {
-        return;
-    };
+    let Some(row) = node.row else { return };
     if let Some(told) = verdict(row.does) {
         let says_no = match row.content {
             Content::Text(kind) => says_no(kind, &node.text),
@@ -32,7 +29,7 @@ pub fn treat(node: &Node, conditions: &Conditions, report: &mut Report) {
     }
     for attribute in &node.attributes {
         let known = row.attributes.iter().find(|a| a.name == attribute.name);
-        let counts = |a: &&Attr| a.until.is_none() && !says_no(a.kind, &attribute.value);
+        let counts = |a: &&Attr| !says_no(a.kind, &attribute.value);
         let Some(known) = known.filter(counts) else {
             continue;
         };
