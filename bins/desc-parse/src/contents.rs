@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 
 use description::{Draft, FileError, Report, Source, Span, code, error, error_nowhere};
 use manifest::{Object, SigningKey};
-use stage::{Context, Result};
+use stage::{At, Context, Result};
 use store::tree::{Kind, Tree};
 
 use crate::archive::{Budget, add_archive};
 use crate::directory::Directory;
-use crate::overlay::{add_directory, entry};
+use crate::overlay::{add_directory, entry, settle, umask_of};
 
 /// Largest script or key in bytes.
 const MAX_SMALL: u64 = 1 << 20;
@@ -214,7 +215,15 @@ fn files(
     tree: &mut Tree,
     report: &mut Report,
 ) -> Result<()> {
+    let umask = umask_of(&directory.path(""))?;
     for wanted in &draft.wants.files {
+        let is_directory = tree
+            .get(&wanted.target)
+            .is_some_and(|e| e.kind == Kind::Dir);
+        let wanted = match is_directory {
+            true => &wanted.clone().below_target(),
+            false => wanted,
+        };
         let mut file = match directory.open(&wanted.path) {
             Ok(file) => file,
             Err(wrong) => {
@@ -224,12 +233,16 @@ fn files(
         };
         let object = cx.store().put_reader(&mut file)?;
         tree.insert_parents(&wanted.target, 0);
-        let mut entry = entry(
-            wanted.target.clone(),
-            Kind::File(object),
-            wanted.mode.unwrap_or(0o644),
-        );
+        let own = file.metadata().at(&directory.path(&wanted.path))?;
+        let mode = wanted.mode.unwrap_or(own.permissions().mode() & 0o7777);
+        let mut entry = entry(wanted.target.clone(), Kind::File(object), mode);
         (entry.uid, entry.gid) = wanted.owner;
+        if wanted.mode.is_none() && settle(std::slice::from_mut(&mut entry), umask) {
+            let (name, mode) = (&wanted.path, entry.mode);
+            cx.warn(&format!(
+                "{name} has the mode of umask {umask:03o}; {mode:04o} is taken"
+            ))?;
+        }
         tree.insert(entry);
     }
     Ok(())

@@ -20,8 +20,8 @@ use manifest::Plan;
 use options::Options;
 use stage::{Context, Error, Exit, Result, Stage};
 
-/// The stage version. Changelog. 1: the first. 2: plan format 2. 3: plan format 3.
-const VERSION: u32 = 3;
+/// The stage version. Changelog. 1: the first. 2: plan format 2. 3: plan format 3. 4: a single file keeps its mode.
+const VERSION: u32 = 4;
 
 const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 

@@ -62,7 +62,7 @@ pub fn add_directory(
         };
         entries.push(entry(path, kind, mode));
     }
-    let umask = !mode_of(directory)? & 0o777;
+    let umask = umask_of(directory)?;
     if settle(&mut entries, umask) {
         let text = format!(
             "{name}/ has the modes of umask {umask:03o} throughout; 0644 and 0755 are taken"
@@ -76,7 +76,7 @@ pub fn add_directory(
 }
 
 /// Takes the umask of a checkout out of the modes. Says whether files were opened to others by that.
-fn settle(entries: &mut [Entry], umask: u32) -> bool {
+pub fn settle(entries: &mut [Entry], umask: u32) -> bool {
     let by_umask = |e: &Entry| match e.kind {
         Kind::Dir => e.mode == 0o777 & !umask,
         Kind::File(_) => e.mode == 0o666 & !umask || e.mode == 0o777 & !umask,
@@ -113,6 +113,14 @@ pub fn entry(path: String, kind: Kind, mode: u32) -> Entry {
         mtime: 0,
         xattrs: BTreeMap::new(),
     }
+}
+
+/// The umask under which a directory was made, as its mode tells.
+///
+/// # Errors
+/// Exit code 1 where its mode cannot be read.
+pub fn umask_of(directory: &Path) -> Result<u32> {
+    Ok(!mode_of(directory)? & 0o777)
 }
 
 fn mode_of(path: &Path) -> Result<u32> {

@@ -408,6 +408,35 @@ fn the_overlay_is_a_tree() {
 }
 
 #[test]
+fn single_files_go_where_kiwi_puts_them() {
+    let more = r#"<packages type="bootstrap"><file name="b" target="/opt/same"/></packages>
+<packages type="image"><file name="tool" target="/usr/bin"/><file name="a" target="/opt/same"/><file name="key" target="/etc/key"/>
+<file name="drop" target="/etc/own.d"/></packages>"#;
+    let bench = Bench::new(&document(TYPE, more));
+    for (name, mode) in [
+        ("tool", 0o755),
+        ("a", 0o644),
+        ("b", 0o644),
+        ("key", 0o400),
+        ("drop", 0o644),
+    ] {
+        bench.write(name, name);
+        bench.mode(name, mode);
+    }
+    bench.write("root/etc/own.d/other", "");
+    let tree = bench.overlay(&bench.run(&[]).plan());
+    let mode = |path: &str| tree.get(path).unwrap().mode;
+    assert_eq!((mode("usr/bin/tool"), mode("etc/key")), (0o755, 0o400));
+    assert!(tree.get("etc/own.d/drop").is_some());
+    // Of two that go to one place, that of the bootstrap.
+    let store = Store::open(bench.store.path()).unwrap();
+    match &tree.get("opt/same").unwrap().kind {
+        Kind::File(object) => assert_eq!(store.get(object).unwrap(), b"b"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_is_missing_is_told_with_its_place() {
     let more = r#"<packages type="bootstrap"><archive name="base.tar"/><file name="none" target="/x"/></packages>
 <repository><source path="dir:///srv"><signing key="this://./key.asc"/></source></repository>"#;

@@ -29,12 +29,25 @@ pub struct FileWanted {
     pub path: String,
     /// Where it goes, relative to the root.
     pub target: String,
-    /// Permission bits, where they are given.
+    /// Permission bits, where they are given; otherwise those of the file.
     pub mode: Option<u32>,
     /// Owner and group.
     pub owner: (u32, u32),
     /// Where it is named.
     pub span: Span,
+}
+
+impl FileWanted {
+    /// The same file under its own name in the directory that its target is.
+    #[must_use]
+    pub fn below_target(mut self) -> Self {
+        let base = self.path.rsplit('/').next().unwrap_or_default();
+        self.target = match self.target.as_str() {
+            "" => base.to_owned(),
+            directory => format!("{directory}/{base}"),
+        };
+        self
+    }
 }
 
 /// The lists of the plan. Each is filled by the sections of its name, `image` also by those of the image type.
@@ -156,31 +169,37 @@ fn add_from_options(plan: &mut Plan, r: &mut Resolution<'_>, report: &mut Report
     }
 }
 
-/// Archives by name, as KIWI unpacks them: those of the bootstrap first. Then single files by name.
+/// Archives by name, those of the bootstrap first. Then single files by name, those of the bootstrap last, so that
+/// they win where two go to one place: all as KIWI does it.
 fn add_contents(sections: &[&Node], r: &mut Resolution<'_>, report: &mut Report) {
-    for bootstrap in [true, false] {
-        let list = if bootstrap { "bootstrap" } else { "image" };
-        let image_type = r.image_type.clone();
-        let these = sections
-            .iter()
-            .filter(|s| list_filled_by(s, &image_type) == Some(list));
-        let mut archives = Named::new();
-        let mut files = Named::new();
-        for section in these {
-            for node in section.all("archive") {
-                archives.extend(archive(node, report).map(|a| (own_name(node), a)));
-            }
-            for node in section.all("file") {
-                if !r.conditions.hold(node) {
-                    report.add(of_another_machine(node));
-                    continue;
-                }
-                files.extend(file(node, report).map(|f| (own_name(node), f)));
-            }
-        }
+    let image_type = r.image_type.clone();
+    for list in ["bootstrap", "image"] {
+        let nodes = filling(list, sections, &image_type).flat_map(|s| s.all("archive"));
+        let named = nodes.filter_map(|node| Some((own_name(node), archive(node, report)?)));
+        let archives: Named<ArchiveWanted> = named.collect();
         r.wants.archives.extend(settled_archives(archives, report));
+    }
+    for list in ["image", "bootstrap"] {
+        let mut files = Named::new();
+        for node in filling(list, sections, &image_type).flat_map(|s| s.all("file")) {
+            if !r.conditions.hold(node) {
+                report.add(of_another_machine(node));
+                continue;
+            }
+            files.extend(file(node, report).map(|f| (own_name(node), f)));
+        }
         r.wants.files.extend(settled_files(files, report));
     }
+}
+
+/// The sections that fill a list.
+fn filling<'a>(
+    list: &'static str,
+    sections: &'a [&'a Node],
+    image_type: &'a str,
+) -> impl Iterator<Item = &'a Node> {
+    let fills = move |s: &&Node| list_filled_by(s, image_type) == Some(list);
+    sections.iter().copied().filter(fills)
 }
 
 /// KIWI's schema has `arch` at a file, and its builder does not look at it.
@@ -252,20 +271,13 @@ fn archive(node: &Node, report: &mut Report) -> Option<ArchiveWanted> {
 fn file(node: &Node, report: &mut Report) -> Option<FileWanted> {
     let span = node.value_span("name");
     let path = inside(node.value("name")?, span, report)?;
-    let base = path.rsplit('/').next().unwrap_or(&path).to_owned();
     let target = match node.value("target") {
-        None => base,
-        Some(dir) if dir.ends_with('/') => {
-            let dir = destination(dir, node.value_span("target"), report)?;
-            if dir.is_empty() {
-                base
-            } else {
-                format!("{dir}/{base}")
-            }
-        }
+        None => String::new(),
         Some(name) => destination(name, node.value_span("target"), report)?,
     };
-    Some(FileWanted {
+    let asks = node.value("target").is_some_and(|t| t.ends_with('/'));
+    let is_directory = target.is_empty() || asks || DIRECTORIES.contains(&target.as_str());
+    let wanted = FileWanted {
         path,
         target,
         mode: node
@@ -273,8 +285,54 @@ fn file(node: &Node, report: &mut Report) -> Option<FileWanted> {
             .and_then(|text| mode(node, text, report)),
         owner: owner(node, report)?,
         span,
+    };
+    Some(match is_directory {
+        true => wanted.below_target(),
+        false => wanted,
     })
 }
+
+/// Directories that every system has (FHS 3.0): a file whose target is one of them goes into it, as in KIWI.
+const DIRECTORIES: &[&str] = &[
+    "bin",
+    "boot",
+    "dev",
+    "etc",
+    "home",
+    "lib",
+    "lib64",
+    "media",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "sbin",
+    "srv",
+    "sys",
+    "tmp",
+    "usr",
+    "usr/bin",
+    "usr/include",
+    "usr/lib",
+    "usr/libexec",
+    "usr/local",
+    "usr/local/bin",
+    "usr/local/etc",
+    "usr/local/lib",
+    "usr/local/sbin",
+    "usr/local/share",
+    "usr/sbin",
+    "usr/share",
+    "usr/src",
+    "var",
+    "var/cache",
+    "var/lib",
+    "var/log",
+    "var/opt",
+    "var/spool",
+    "var/tmp",
+];
 
 fn inside(name: &str, span: Span, report: &mut Report) -> Option<String> {
     match relative(name) {

@@ -79,9 +79,9 @@ pub(super) const ROWS: &[Element] = &[
         &[("packages", Any)],
         &[
             must("name", Kind::Path, Used("a file of the description")),
-            attr("target", Kind::Text, Used("where it goes; a path that ends in / is a directory")),
+            attr("target", Kind::Text, Used("where it goes; a path that ends in / is a directory, and so is what the overlay or every system has as one")),
             attr("owner", Kind::Text, Used("user:group as numbers, or root")),
-            attr("permissions", Kind::Text, Used("octal mode")),
+            attr("permissions", Kind::Text, Used("octal mode; without it the file keeps its own")),
             ARCH,
         ],
         Used("becomes part of the overlay, above root/"),
