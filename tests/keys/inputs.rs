@@ -88,7 +88,7 @@ pub const ROWS: &[Row] = &[
     row("desc-parse --ignore-repos-used-for-build", |_, _, call| call.arguments = &["--ignore-repos-used-for-build", "--add-repo", "@REPOSITORY@,apt-deb,added,,,,,,,false"], SOURCES),
     row("desc-parse --add-package", |_, _, call| call.arguments = &["--add-package", "vim"], &["rootfs-assemble plan.packages.image"]),
     row("desc-parse --add-bootstrap-package", |_, _, call| call.arguments = &["--add-bootstrap-package", "vim"], &["rootfs-assemble plan.packages.bootstrap"]),
-    row("desc-parse --delete-package", |_, _, call| call.arguments = &["--delete-package", "vim"], &["rootfs-assemble plan.packages.delete"]),
+    row("desc-parse --delete-package", |_, _, call| call.arguments = &["--delete-package", "vim"], &["rootfs-assemble plan.packages.uninstall"]),
     row("desc-parse --set-release-version", |_, _, call| call.arguments = &["--set-release-version", "13"], NOTHING),
     row("desc-parse --set-type-attr", |_, _, call| call.arguments = &["--set-type-attr", "rootfs_label=OTHER"], &["raw-image plan.disk.root_label"]),
     row("desc-parse --signing-key", |_, dir, call| { fs::copy(dir.join("key.gpg"), dir.join("more.gpg")).unwrap(); call.arguments = &["--signing-key", "@DESCRIPTION@/more.gpg"]; }, KEYS),

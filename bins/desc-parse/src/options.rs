@@ -42,7 +42,7 @@ pub struct Options {
     /// Add a package to the bootstrap (repeatable)
     #[arg(long, value_name = "NAME")]
     pub add_bootstrap_package: Vec<String>,
-    /// Remove a package at the end (repeatable)
+    /// Remove a package at the end, with what depends on it (repeatable)
     #[arg(long, value_name = "NAME")]
     pub delete_package: Vec<String>,
     /// Set <release-version>

@@ -272,6 +272,15 @@ fn overrides_say_what_they_replaced() {
 }
 
 #[test]
+fn a_package_is_deleted_with_what_depends_on_it() {
+    let plan = Bench::new(&document(TYPE, ""))
+        .run(&["--delete-package", "dash"])
+        .plan();
+    let lists = (&plan["packages"]["uninstall"], &plan["packages"]["delete"]);
+    assert_eq!(lists, (&json!([{"name": "dash"}]), &json!([])));
+}
+
+#[test]
 fn what_an_override_replaced_is_told_without_its_secrets() {
     let kind = TYPE.replace(" installiso", r#" luks="hidden" installiso"#);
     let text = document(&kind, "").replace(

@@ -159,7 +159,8 @@ fn add_from_options(plan: &mut Plan, r: &mut Resolution<'_>, report: &mut Report
             &choice.add_bootstrap_package,
         ),
         ("--add-package", "image", &choice.add_package),
-        ("--delete-package", "delete", &choice.delete_package),
+        // KIWI's option is not the force of <packages type="delete">: what depends on it goes too.
+        ("--delete-package", "uninstall", &choice.delete_package),
     ];
     for (option, list, names) in options {
         for name in names {

@@ -137,7 +137,7 @@ def by_kiwi(path, profiles, image_type, options=()):
         **carried(xml, sections, build, loader),
     }
     for name, value in options:
-        kind = {'--add-package': 'image', '--add-bootstrap-package': 'bootstrap', '--delete-package': 'delete'}.get(name)
+        kind = {'--add-package': 'image', '--add-bootstrap-package': 'bootstrap', '--delete-package': 'uninstall'}.get(name)
         if kind:
             resolved[f'packages.{kind}'] = sorted({*resolved[f'packages.{kind}'], value})
     return resolved, None
