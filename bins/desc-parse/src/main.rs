@@ -64,7 +64,11 @@ fn refusal(cx: &Context, report: &Report) -> Error {
     }
     let count = report.errors();
     let plural = if count == 1 { "" } else { "s" };
-    Error::refused(format!("the description has {count} error{plural}"))
+    let thing = match report.errors_in_options() == count {
+        true => "the options have",
+        false => "the description has",
+    };
+    Error::refused(format!("{thing} {count} error{plural}"))
         .advice("desc-parse --explain CODE says more about each")
 }
 

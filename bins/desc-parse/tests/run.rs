@@ -499,6 +499,7 @@ fn keys_of_the_command_line_may_lie_anywhere() {
     assert_eq!(plan["overrides"][1]["place"], "/repositories/1/keys");
     let told = bench.run(&["--add-repo", "dir:///srv/b,,,,,,{none.asc}"]);
     told.says(&[
+        "desc-parse: error: the options have 1 error",
         "the signing key none.asc is not there",
         "expected a file, by its path from here",
     ]);

@@ -182,6 +182,15 @@ impl Report {
         self.errors
     }
 
+    /// The number of errors in options of the command line.
+    pub fn errors_in_options(&self) -> usize {
+        let is_option = |d: &&Diagnostic| {
+            let source = d.place.as_ref().and_then(|p| self.sources.get(p.0));
+            d.severity == Severity::Error && source.is_some_and(Source::is_option)
+        };
+        self.found.iter().filter(is_option).count()
+    }
+
     /// Whether so much was found that looking for more is no use.
     pub fn is_full(&self) -> bool {
         self.found.len() >= MOST

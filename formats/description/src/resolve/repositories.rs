@@ -245,20 +245,27 @@ fn check_uri(uri: &str, span: Span, report: &mut Report) {
     if uri.contains(':') && SCHEMES.contains(&scheme) {
         let rest = uri.split_once("://").map(|parts| parts.1);
         let host = rest.and_then(|r| r.split('/').next()).unwrap_or_default();
-        if matches!(scheme, "http" | "https" | "ftp") && host.is_empty() {
-            let fact = format!("{} names no server", quoted(uri));
-            let label = format!("expected {scheme}://SERVER/PATH");
-            report.add(error(code::BAD_URI, span, fact, label));
-        }
-        if host.contains('@') {
+        if without_credentials(uri) != uri {
             let fact = "the URI holds credentials";
             let label = "expected a URI without user and password";
             let help = "a manifest is no place for secrets: apt takes them from /etc/apt/auth.conf.d (apt_auth.conf(5)), or from the file that rootfs-assemble --auth names";
             report.add(error(code::BAD_URI, span, fact, label).help(help));
+        } else if matches!(scheme, "http" | "https" | "ftp") && !is_server(host) {
+            let fact = format!("{} names no server", quoted(uri));
+            let label = format!("expected {scheme}://SERVER/PATH or {scheme}://SERVER:PORT/PATH");
+            report.add(error(code::BAD_URI, span, fact, label));
         }
         return;
     }
     report.add(bad_uri(uri, scheme, span));
+}
+
+/// Whether it is a name, and what follows a colon a port.
+fn is_server(host: &str) -> bool {
+    match host.rsplit_once(':') {
+        Some((_, port)) if !host.ends_with(']') => port.bytes().all(|b| b.is_ascii_digit()),
+        _ => !host.is_empty(),
+    }
 }
 
 fn bad_uri(uri: &str, scheme: &str, span: Span) -> Diagnostic {
