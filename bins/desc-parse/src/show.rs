@@ -16,7 +16,9 @@ use crate::options::Format;
 /// Exit code 1 where the journal cannot be written.
 pub fn findings(cx: &Context, report: &Report, format: Format) -> Result<()> {
     let stderr = std::io::stderr();
-    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let is_plain = std::env::var_os("NO_COLOR").is_some()
+        || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    let colour = stderr.is_terminal() && !is_plain;
     for diagnostic in report.diagnostics() {
         let text = match format {
             Format::Human => report.render(diagnostic, colour) + "\n",

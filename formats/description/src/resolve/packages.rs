@@ -402,9 +402,21 @@ fn owner(node: &Node, report: &mut Report) -> Option<(u32, u32)> {
     found
 }
 
+fn has_type(section: &Node) -> bool {
+    let known = section
+        .row
+        .and_then(|row| row.attributes.iter().find(|a| a.name == "type"));
+    let value = section.value("type").unwrap_or_default();
+    known.is_some_and(|known| known.kind.fits(value))
+}
+
 fn check(plan: &Plan, image: &Node, r: &Resolution<'_>, report: &mut Report) {
     let packages = &plan.packages;
     if packages.image.is_empty() && packages.bootstrap.is_empty() {
+        // Whose type is misspelt was told already, and is no want of packages.
+        if image.all("packages").any(|section| !has_type(section)) {
+            return;
+        }
         let fact = "no package is asked for";
         let label = "expected <packages type=\"image\"> with at least one <package>";
         report.add(error(code::NO_PACKAGES, image.span, fact, label));

@@ -11,7 +11,7 @@ use manifest::{Plan, Ramdisk};
 use super::Resolution;
 use super::command_line::{Line, kilobytes, read_line, warn_of_two_sizes};
 use crate::code;
-use crate::diagnostic::{Report, error, quoted, warning};
+use crate::diagnostic::{Diagnostic, Report, error, quoted, warning};
 use crate::node::{Node, boolean};
 use crate::source::Span;
 
@@ -112,6 +112,10 @@ fn check_size(plan: &Plan, node: &Node, size: Option<(u64, Span)>, report: &mut 
         report.add(error(code::BAD_RAMDISK_SIZE, span, fact, label));
         return;
     }
+    if let Some(found) = no_room(plan, node, kib, span) {
+        report.add(found);
+        return;
+    }
     let Some(disk) = &plan.disk.size else { return };
     let needed = disk.bytes().div_ceil(1024);
     if disk.additive || needed <= kib {
@@ -134,6 +138,16 @@ fn check_size(plan: &Plan, node: &Node, size: Option<(u64, Span)>, report: &mut 
     report.add(found.help(
         "raise ramdisk_size, or lower <size>; without <size> the image is as small as it can be",
     ));
+}
+
+/// An ESP that takes the whole RAM disk.
+fn no_room(plan: &Plan, node: &Node, kib: u64, span: Span) -> Option<Diagnostic> {
+    let mib = plan.disk.efi_mib;
+    let esp = mib.saturating_mul(1024);
+    let fact = format!("the RAM disk of {kib} kB has no room beside an ESP of {mib} MiB");
+    let label = format!("expected more than {esp}");
+    let found = error(code::RAMDISK_TOO_SMALL, span, fact, label);
+    (esp >= kib).then(|| found.and(node.value_span("efipartsize"), "the ESP"))
 }
 
 fn check_medium(plan: &Plan, node: &Node, report: &mut Report) {
