@@ -28,6 +28,9 @@ const OTHER_SCRIPTS: &[&str] = &[
     "uefi.sh",
 ];
 
+/// How the name of an archive begins that KIWI unpacks onto the medium.
+const MEDIUM_ARCHIVE: &str = "config-cdroot.tar";
+
 /// Names of an overlay that is an archive.
 const OVERLAY_ARCHIVES: &[&str] = &["root.tar.gz", "root.tar.xz", "root.tar.zst", "root.tar"];
 
@@ -52,12 +55,27 @@ pub fn gather(
     }
     draft.plan.scripts.config = script(cx, directory, "config.sh", report)?;
     draft.plan.scripts.images = script(cx, directory, "images.sh", report)?;
+    not_taken(directory, report);
+    Ok(())
+}
+
+/// Files that KIWI takes by their names alone, and Ramforge does not.
+fn not_taken(directory: &Directory, report: &mut Report) {
     for name in OTHER_SCRIPTS.iter().filter(|n| directory.has_file(n)) {
         let fact = format!("{name} is not run");
         let help = "move what it does into config.sh or images.sh, or take the file out";
         report.add(error_nowhere(code::UNSUPPORTED_SCRIPT, fact).help(help));
     }
-    Ok(())
+    let entries = std::fs::read_dir(directory.path("")).into_iter().flatten();
+    let names = entries.flatten().map(|e| e.file_name());
+    let mut names: Vec<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
+    names.sort();
+    // KIWI takes the first.
+    if let Some(name) = names.iter().find(|n| n.starts_with(MEDIUM_ARCHIVE)) {
+        let fact = format!("{name} is not unpacked onto the medium");
+        let help = "put its files into the system with an overlay, or take the archive out";
+        report.add(error_nowhere(code::REFUSED, fact).help(help));
+    }
 }
 
 /// A finding about a file that the description names.
@@ -182,6 +200,11 @@ fn overlay(
     }
     for profile in &draft.plan.profiles {
         let plain = !profile.name.contains('/') && !profile.name.starts_with('.');
+        if !plain && directory.path(&profile.name).is_dir() {
+            let fact = format!("the overlay of the profile {} is not taken", profile.name);
+            let help = "give the profile a name without / that does not begin with a dot";
+            report.add(error_nowhere(code::OUTSIDE, fact).help(help));
+        }
         if plain && profile.name != "root" && is_own_directory(directory, &profile.name, report) {
             add_directory(
                 cx,

@@ -547,6 +547,20 @@ fn a_hostile_description_reads_nothing_else() {
 }
 
 #[test]
+fn an_overlay_of_a_profile_is_taken_or_told() {
+    let more = r#"<profiles><profile name="../x" description="x"/><profile name="a/b" description="b"/></profiles>"#;
+    let bench = Bench::new(&document(TYPE, more));
+    bench.write("a/b/etc/motd", "");
+    for (name, told) in [("a/b", "of the profile a/b is"), ("../x", "")] {
+        let options = ["--profile", name];
+        match told {
+            "" => assert_eq!(bench.run(&options).plan()["overlay"], Value::Null),
+            told => bench.run(&options).says(&["R0302", told]),
+        }
+    }
+}
+
+#[test]
 fn odd_files_do_not_block() {
     let bench = Bench::new(&document(TYPE, ""));
     bench.write("root/etc/motd", "");
@@ -558,7 +572,9 @@ fn odd_files_do_not_block() {
         assert!(made.success());
     }
     bench.write("disk.sh", "true");
+    bench.write("config-cdroot.tar.xz", "");
     bench.run(&[]).says(&[
+        "config-cdroot.tar.xz is not unpacked onto the medium",
         "root/pipe is no file, directory or symbolic link",
         "images.sh: it is not a regular file",
         "disk.sh is not run",

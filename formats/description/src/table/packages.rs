@@ -108,7 +108,7 @@ pub(super) const ROWS: &[Element] = &[
             PROFILES,
             ARCH.since(8, 2),
             attr("alias", Kind::Name, Used("its short name in the package lock")),
-            attr("priority", Kind::Integer, Used("apt's Pin-Priority, as in KIWI: of two sources the higher number wins")),
+            attr("priority", Kind::Integer, Used("apt's Pin-Priority, as in KIWI: of two sources the higher number wins; below 0 is refused")),
             attr("components", Kind::Text, Used("main by default")),
             attr("distribution", Kind::Text, Used("the release; without it the repository is flat")),
             attr("imageinclude", Kind::Bool, Used("the image keeps the source")),
