@@ -79,7 +79,7 @@ const TYPE: &[Attr] = &[
     attr("installiso", Kind::Bool, Used("a hybrid ISO that deploys the system")).only(OEM),
     attr("installstick", Kind::Bool, Used("the same as installiso: the ISO boots from a stick")).only(OEM),
     attr("installpxe", Kind::Bool, Used("a network boot set that deploys the system")).only(OEM),
-    attr("installboot", Kind::OneOf(&["failsafe-install", "harddisk", "install"]), Used("the entry of the boot menu that is chosen when nobody does")).only(OEM),
+    attr("installboot", Kind::OneOf(&["failsafe-install", "harddisk", "install"]), Used("the entry of the boot menu that is chosen when nobody does; the deployment by default, where KIWI has the hard disk")).only(OEM),
     attr("installprovidefailsafe", Kind::Bool, Carried("whether the menu has a failsafe entry")).only(OEM),
     attr("install_continue_on_timeout", Kind::Bool, Carried("whether the menu goes on by itself")).only(OEM).since(7, 1),
     attr("initrd_system", Kind::OneOf(&["kiwi", "dracut", "none"]), Used("dracut")).only(&["oem", "pxe", "kis"]),
