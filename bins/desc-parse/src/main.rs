@@ -123,7 +123,9 @@ fn source_date_epoch() -> Result<Option<u64>> {
 
 /// The code of `--explain CODE`, which needs no description.
 fn asked_code() -> Option<String> {
-    let mut arguments = std::env::args().skip(1);
+    let arguments = std::env::args_os().skip(1);
+    // A path may be no UTF-8 text.
+    let mut arguments = arguments.map(|a| a.to_string_lossy().into_owned());
     let first = arguments.next()?;
     match first.strip_prefix("--explain=") {
         Some(code) => Some(code.to_owned()),

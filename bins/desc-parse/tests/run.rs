@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -609,6 +611,21 @@ fn what_cannot_be_opened_is_named_by_its_path_with_the_reason() {
     command.arg(&path).env("RAMFORGE_STORE", bench.store.path());
     let told: Told = command.output().unwrap().into();
     told.says(&["R0001", &path, "there is no such file or directory"]);
+}
+
+#[test]
+fn a_path_may_be_no_text() {
+    let bench = Bench::new("");
+    let dir = bench.dir.path().join(OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("config.xml"), document(TYPE, "")).unwrap();
+    let run = |path: &Path| -> Told {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_desc-parse"));
+        command.arg(path).env("RAMFORGE_STORE", bench.store.path());
+        command.output().unwrap().into()
+    };
+    assert_eq!(run(&dir).plan()["name"], "t");
+    run(&dir.join("none")).says(&["R0001", "there is no such file"]);
 }
 
 #[test]

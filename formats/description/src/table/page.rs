@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Attr, Content, Element, Often, Version, decides, elements};
 use crate::code::EXPLANATIONS;
+use crate::upgrade::OLD_VALUES;
 
 const HEAD: &str = "\
 # What Ramforge understands of a KIWI description
@@ -32,12 +33,40 @@ pub fn markdown() -> String {
     for element in elements() {
         element_section(&mut out, element);
     }
+    old_values(&mut out);
     out.push_str("\n## Diagnostics\n\nThe same text: `desc-parse --explain CODE`.\n\n");
     out.push_str("| code | meaning | what to do |\n|---|---|---|\n");
     for (code, title, text) in EXPLANATIONS {
         line(&mut out, &[&code.to_string(), title, text]);
     }
     out
+}
+
+/// Values that an element or attribute had in older versions.
+fn old_values(out: &mut String) {
+    out.push_str("\n## Values that were renamed\n\n");
+    out.push_str("A description that declares a version which had the value is read as if it had the new one.\n\n");
+    out.push_str("| where | value | until | now |\n|---|---|---|---|\n");
+    for old in OLD_VALUES {
+        let place = match old.attribute {
+            "" => format!("`<{}>`", old.element),
+            attribute => format!("`{attribute}` of `<{}>`", old.element),
+        };
+        let now = match old.now {
+            "" => "as if the attribute were not there".to_owned(),
+            now => format!("`{now}`"),
+        };
+        let (major, minor) = old.until;
+        line(
+            out,
+            &[
+                &place,
+                &format!("`{}`", old.word),
+                &format!("{major}.{minor}"),
+                &now,
+            ],
+        );
+    }
 }
 
 fn element_section(out: &mut String, element: &Element) {
