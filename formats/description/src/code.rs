@@ -171,6 +171,8 @@ codes! {
         "KIWI keeps one place for each name, that of the last mention; so does Ramforge. An archive is unpacked there as often as it is named. Give one of them another name.";
     FILE_ELSEWHERE = 245, "A file of another machine is left out.",
         "arch= of <file> is a condition like that of <package>, and the file is left out on other machines. KIWI's schema has the attribute, but KIWI places the file on every machine. Take arch= out if it shall be there.";
+    NO_RAMDISK = 246, "Nothing makes the system run from RAM.",
+        "Ramforge's media carry a system into RAM. Without rd.kiwi.ramdisk or ramdisk_size in kernelcmdline, or oem-ramdisk-size, the tree and the raw disk can be made, and initrd-inject and iso-pack refuse the rest when the packages are long installed.";
 
     MISSING_FILE = 301, "A file that the description names is not there.",
         "Names are relative to the directory of the description.";

@@ -35,6 +35,9 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     let target = target(plan, config, &line, report);
     let ram_target = target.as_ref().is_some_and(|(device, _)| names_ram(device));
     if !(line.asks || line.size.is_some() || element.is_some() || ram_target) {
+        if !report.has_errors() {
+            report.add(none(node));
+        }
         return;
     }
     check_target(target.as_ref(), report);
@@ -56,6 +59,18 @@ pub(super) fn fill(plan: &mut Plan, node: &Node, r: &mut Resolution<'_>, report:
     plan.oem.unattended_id = Some(device);
     check_size(plan, node, size, report);
     check_medium(plan, node, report);
+}
+
+/// No medium can be made, which the stages that make it say after minutes.
+fn none(node: &Node) -> Diagnostic {
+    let fact = "nothing makes the system run from RAM, so no medium can be made";
+    let label = "expected rd.kiwi.ramdisk ramdisk_size=KIB in kernelcmdline";
+    warning(
+        code::NO_RAMDISK,
+        node.value_span("kernelcmdline"),
+        fact,
+        label,
+    )
 }
 
 fn check_target(target: Option<&(String, Span)>, report: &mut Report) {
