@@ -1,6 +1,7 @@
 //! `--fix`: writes the safe fixes into the description, each file whole or not at all.
 
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::Path;
 
 use description::{Files, Report, mended};
@@ -40,13 +41,19 @@ pub fn mend(cx: &Context, options: &Options, report: &Report) -> Result<bool> {
     Ok(!changes.is_empty())
 }
 
-/// Replaces a file in one step; its permissions stay.
+/// Replaces a file in one step; its permissions stay, and its owner, when root does it.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let parent = path.parent().unwrap_or(path);
     let mut file = tempfile::NamedTempFile::new_in(parent).at(parent)?;
     file.write_all(text.as_bytes()).at(path)?;
-    let permissions = std::fs::metadata(path).at(path)?.permissions();
-    file.as_file().set_permissions(permissions).at(path)?;
+    let meta = std::fs::metadata(path).at(path)?;
+    let made = file.as_file().metadata().at(path)?;
+    if (made.uid(), made.gid()) != (meta.uid(), meta.gid()) {
+        fchown(file.as_file(), Some(meta.uid()), Some(meta.gid())).at(path)?;
+    }
+    file.as_file()
+        .set_permissions(meta.permissions())
+        .at(path)?;
     file.as_file().sync_all().at(path)?;
     file.persist(path).map_err(|e| e.error).at(path)?;
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -778,7 +778,15 @@ fn findings_can_be_read_by_programs() {
 fn fixes_are_written_in_place() {
     let bench = Bench::new(&document(TYPE, "<!-- kept -->\n<packages type=\"imgae\"/>"));
     bench.mode("config.xml", 0o640);
+    // Only root can give the file to somebody else first.
+    let _ = chown(bench.path("config.xml"), Some(1234), Some(1234));
+    let owner = || {
+        let meta = std::fs::metadata(bench.path("config.xml")).unwrap();
+        (meta.uid(), meta.gid())
+    };
+    let before = owner();
     let told = bench.run(&["--fix"]);
+    assert_eq!(owner(), before);
     assert_eq!(told.plan()["packages"]["bootstrap"], json!([]));
     assert!(
         told.stderr.contains("config.xml: 1 fix made"),
