@@ -21,8 +21,8 @@ use store::tree::{Kind, Tree};
 
 /// Where a segment begins the kernel looks at multiples of four bytes.
 const ALIGNMENT: u64 = 4;
-/// The version of how a segment is compressed. Changelog. 1: the first. 2: with a checksum.
-const VERSION: u32 = 2;
+/// The version of how a segment is compressed. Changelog. 1: the first. 2: with a checksum. 3: zstd level 10.
+const VERSION: u32 = 3;
 
 /// The kernel that the initramfs is for.
 #[derive(Debug, Clone, Copy)]

@@ -32,8 +32,8 @@ use store::tree::Tree;
 /// Version of the stage: changes when the same input would give other bytes. 1: the first. 2: the configuration is a
 /// segment of its own. 3: what a zram needs.
 /// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
-/// 6: drivers of network cards. 7: what a zram takes is measured chunk by chunk.
-const VERSION: u32 = 7;
+/// 6: drivers of network cards. 7: what a zram takes is measured chunk by chunk. 8: zstd level 10 for the segment.
+const VERSION: u32 = 8;
 const _: () = assert!(
     ram_deploy::config::FORMAT == 5,
     "the segment holds another configuration: raise VERSION"

@@ -25,8 +25,8 @@ use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 
 /// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk. 3: modules of the initramfs.
 /// 4: access control lists have the form of the disk. 5: format 5 of the configuration in its initramfs.
-/// 6: the size comes from a single layout.
-const VERSION: u32 = 6;
+/// 6: the size comes from a single layout. 7: zstd level 10 for its initramfs.
+const VERSION: u32 = 7;
 const _: () = assert!(
     ram_deploy::config::FORMAT == 5,
     "its initramfs holds another configuration: raise VERSION"
