@@ -94,7 +94,7 @@ fn repository(place: &Path) -> PathBuf {
     repository
 }
 
-/// The tree of the small system with all four, without dracut: nothing boots.
+/// The tree of the small system with all four.
 fn tree(small: &Small, work: &Path) -> (Store, Tree) {
     let repository = format!(
         "dir://{},apt-deb,shared,,,,,,,false",
@@ -106,8 +106,7 @@ fn tree(small: &Small, work: &Path) -> (Store, Tree) {
     bash.current_dir(root())
         .env("RAMFORGE_STORE", work.join("store"))
         .args(["-c", script, "bash"])
-        .args(["--set-repo", &small.repository(), "--add-repo", &repository])
-        .args(["--delete-package", "dracut"]);
+        .args(["--set-repo", &small.repository(), "--add-repo", &repository]);
     for name in ["b-dir", "d-link"] {
         bash.args(["--add-package", name]);
     }
