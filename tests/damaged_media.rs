@@ -143,6 +143,7 @@ impl Whole {
                 device: "/dev/ram1".to_owned(),
                 size_kib: None,
             },
+            erofs: None,
             resize: false,
             ask: false,
             read_back: false,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use manifest::Object;
-use pipeline_tests::{Example, command, example, run, scratch, store};
+use pipeline_tests::{Example, command, example, run, scratch, store, with_store};
 use serde_json::Value;
 use store::Store;
 use store::chunk_map::ChunkMap;
@@ -27,6 +27,29 @@ fn object(value: &Value) -> Object {
 
 fn stored(value: &Value) -> PathBuf {
     Store::open(&store()).unwrap().object_path(&object(value))
+}
+
+/// The image stands behind the disk in the medium's map.
+#[test]
+fn fsck_reads_every_file_of_the_compressed_root() {
+    let built = with_store("debian-vm", "erofs", "native");
+    let erofs = &built.manifest["disk"]["erofs"];
+    let number = |name: &str| erofs[name].as_u64().unwrap();
+    let (offset, size) = (number("offset"), number("size"));
+    let store = Store::open(&store()).unwrap();
+    let map = ChunkMap::parse(&store.get(&object(&erofs["map"])).unwrap()).unwrap();
+    assert_eq!(map.size, offset + size);
+    let scratch = scratch();
+    let path = scratch.path().join("root.erofs");
+    let image = File::create(&path).unwrap();
+    image.set_len(size).unwrap();
+    for chunk in &map.chunks {
+        if let Some(at) = (chunk.at * map.chunk_size).checked_sub(offset) {
+            let plain = zstd::decode_all(&store.get(&chunk.frame).unwrap()[..]).unwrap();
+            image.write_all_at(&plain, at).unwrap();
+        }
+    }
+    run("fsck.erofs", &[&"--extract", &path]);
 }
 
 #[test]

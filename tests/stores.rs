@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use pipeline_tests::{Booted, Example, boot, with_store};
-use ram_check::qemu::{Bus, Firmware, Machine};
+use pipeline_tests::{Booted, Example, boot, scratch, with_store, with_words};
+use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 
 /// RAM for machines whose need is not the question.
 const ROOMY: u64 = 2560;
@@ -42,6 +42,8 @@ fn goes_down_clean(system: Booted) {
     for bad in [
         "Failed unmounting",
         "Failed to unmount",
+        "Could not detach",
+        "Failed to finalize",
         "EXT4-fs error",
         "BUG:",
         "Call Trace",
@@ -128,12 +130,110 @@ fn tmpfs_without_dracut() {
     tmpfs("tmpfs-native", &vm, ROOMY);
 }
 
+/// Everything that must hold with erofs, in one boot.
+fn erofs(name: &str, example: &Example, ram: u64) {
+    let mut system = started(name, example, ram);
+    assert_eq!(
+        system.sure("findmnt -rno SOURCE,FSTYPE /"),
+        "overlay overlay"
+    );
+    // What the overlay stands on is its own: nothing of it is to be found, or in the way of a shutdown.
+    let below = system.sure("awk '$2 ~ /ramforge/ || $3 == \"erofs\"' /proc/mounts");
+    assert_eq!(below, "");
+    let size = number(&system.sure("df -B1 --output=size / | tail -1"));
+    assert!(size < ram << 20, "{size} bytes in a machine of {ram} MiB");
+    assert!(number(&system.sure("df --output=iavail / | tail -1")) > 1000);
+    system.sure("mount -o remount /");
+    as_packed(&mut system);
+    changes(&mut system);
+    capped(&mut system);
+    works(&mut system);
+    goes_down_clean(system);
+}
+
+/// Owners, modes, capabilities, hard links and contents are those of the packages.
+fn as_packed(system: &mut Booted) {
+    assert_eq!(system.sure("stat -c '%a %u' /usr/bin/passwd"), "4755 0");
+    assert_eq!(system.sure("stat -c '%a %F' /tmp"), "1777 directory");
+    assert_eq!(system.sure("stat -c '%a %u %g' /"), "755 0 0");
+    assert_eq!(system.sure("stat -c %h /usr/bin/perl"), "2");
+    let differs = system.ask("dpkg --verify").output;
+    assert!(differs.lines().all(|l| l.contains(" c ")), "{differs}");
+}
+
+/// What is written goes to the right file: through every name of it, under another directory, without its attributes
+/// lost.
+fn changes(system: &mut Booted) {
+    system.sure("chmod 750 /usr/bin/perl && [ $(stat -c %a /usr/bin/perl5.*.*) = 750 ]");
+    system.sure("echo '#' >>/usr/bin/perl && cmp /usr/bin/perl /usr/bin/perl5.*.*");
+    system.sure("mv /usr/share/doc /usr/share/documents && ls /usr/share/documents/zstd/copyright");
+    system.sure("rm -r /usr/share/documents && [ ! -e /usr/share/documents ]");
+}
+
+/// Who writes more than there is room for is told so, and the machine lives.
+fn capped(system: &mut Booted) {
+    let full = system
+        .ask("dd if=/dev/zero of=/root/full bs=1M status=none")
+        .output;
+    assert!(full.contains("No space left on device"), "{full}");
+    system.sure("rm /root/full");
+    // xargs ends at the first status of 255.
+    let inodes = "mkdir /root/many && cd /root/many && \
+        seq 1000000 | xargs -n 200 sh -c 'touch \"$@\" || exit 255' sh 2>&1 | head -3";
+    let full = system.ask(inodes).output;
+    assert!(full.contains("No space left on device"), "{full}");
+    system.sure("rm -r /root/many");
+    assert_eq!(system.ask("dmesg | grep -ci 'out of memory'").output, "0");
+}
+
+#[test]
+fn erofs_with_dracut() {
+    let vm = with_store("debian-vm", "erofs", "dracut");
+    erofs("erofs-dracut", &vm, vm.least_ram_mib());
+}
+
+#[test]
+fn erofs_without_dracut() {
+    let vm = with_store("debian-vm", "erofs", "native");
+    erofs("erofs-native", &vm, vm.least_ram_mib());
+}
+
+/// The boot menu chooses among what the medium carries.
+#[test]
+fn the_boot_menu_has_what_the_medium_carries() {
+    let scratch = scratch();
+    let iso = scratch.path().join("words.iso");
+    let all = with_store("debian-vm", "erofs", "native");
+    with_words(&all.iso, &iso, "rd.ramforge.store=brd");
+    let machine = |iso| Machine::new(iso, Bus::Cd, Firmware::Bios, ROOMY);
+    let mut system = boot("erofs-menu-brd", &machine(&iso)).login();
+    assert_eq!(system.sure("findmnt -no SOURCE /"), "/dev/ram1p3");
+    drop(system);
+
+    let without = with_store("debian-vm", "zram", "native");
+    with_words(&without.iso, &iso, "rd.ramforge.store=erofs");
+    let end = boot("zram-menu-erofs", &machine(&iso));
+    let Outcome::Refused(sentence) = &end.outcome else {
+        panic!("{:?}: {}", end.outcome, end.tail());
+    };
+    assert!(
+        sentence.starts_with(
+            "rd.ramforge.store=erofs: this medium does not carry the root as EROFS; leave it out"
+        ),
+        "{sentence}"
+    );
+}
+
 /// With as little RAM as ram-check states for the store that needs the least, that one is taken.
 #[test]
 fn auto_takes_what_fits() {
     let vm = with_store("debian-vm", "auto", "dracut");
-    assert_eq!(vm.manifest["verdict"]["stores"][0]["store"], "zram");
+    let expected = match vm.manifest["verdict"]["stores"][0]["store"].as_str() {
+        Some("zram") => "/dev/zram1",
+        Some("erofs") => "overlay",
+        other => panic!("{other:?} needs the least"),
+    };
     let mut system = started("auto", &vm, vm.least_ram_mib());
-    assert_eq!(system.sure("findmnt -no SOURCE /"), "/dev/zram1");
+    assert_eq!(system.sure("findmnt -no SOURCE /"), expected);
     goes_down_clean(system);
 }

@@ -7,8 +7,9 @@ use stage::{Error, Result};
 use store::Store;
 use store::tree::Tree;
 
+use crate::Kernel;
 use crate::base::Base;
-use crate::{Kernel, content};
+use crate::kernel::Config;
 
 /// The level for zstd: the next ones take three to six times as long, and save one part in two hundred.
 const ZSTD_LEVEL: i32 = 10;
@@ -29,30 +30,17 @@ pub enum Method {
 /// # Errors
 /// Those of the store.
 pub fn choose(store: &Store, tree: &Tree, kernel: Kernel<'_>, base: &Base) -> Result<Method> {
-    let places = [
-        format!("boot/config-{}", kernel.release),
-        format!("{}/config", kernel.modules),
-    ];
-    for place in places {
-        if let Some(text) = content(store, tree, &place)? {
-            return Ok(from_config(&String::from_utf8_lossy(&text)));
-        }
-    }
-    Ok(if base.has_zstd {
-        Method::Zstd
-    } else {
-        Method::Gzip
+    Ok(match kernel.config(store, tree)? {
+        Some(config) => from_config(&config),
+        None if base.has_zstd => Method::Zstd,
+        None => Method::Gzip,
     })
 }
 
-fn from_config(text: &str) -> Method {
-    let has = |option: &str| {
-        text.lines()
-            .any(|line| line.strip_suffix("=y") == Some(option))
-    };
-    if has("CONFIG_RD_ZSTD") {
+fn from_config(config: &Config) -> Method {
+    if config.has("CONFIG_RD_ZSTD") {
         Method::Zstd
-    } else if has("CONFIG_RD_GZIP") {
+    } else if config.has("CONFIG_RD_GZIP") {
         Method::Gzip
     } else {
         Method::Plain
@@ -92,15 +80,13 @@ mod tests {
 
     #[test]
     fn the_kernels_configuration_decides() {
+        let method = |text: &str| from_config(&Config::new(text));
+        assert_eq!(method("CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n"), Method::Zstd);
         assert_eq!(
-            from_config("CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n"),
-            Method::Zstd
-        );
-        assert_eq!(
-            from_config("CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n"),
+            method("CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n"),
             Method::Gzip
         );
-        assert_eq!(from_config("CONFIG_RD_ZSTD_X=y\n"), Method::Plain);
+        assert_eq!(method("CONFIG_RD_ZSTD_X=y\n"), Method::Plain);
     }
 
     #[test]

@@ -7,11 +7,13 @@
 
 mod base;
 mod compression;
+mod kernel;
 mod modules;
 
 pub use base::{Base, read, unpacked};
 pub use compression::{Method, choose};
-pub use modules::{Carried, carry};
+pub use kernel::{Config, Kernel};
+pub use modules::{Carried, EROFS, Extras, carry};
 
 use manifest::Object;
 use serde_json::json;
@@ -23,15 +25,6 @@ use store::tree::{Kind, Tree};
 const ALIGNMENT: u64 = 4;
 /// The version of how a segment is compressed. Changelog. 1: the first. 2: with a checksum. 3: zstd level 10.
 const VERSION: u32 = 3;
-
-/// The kernel that the initramfs is for.
-#[derive(Debug, Clone, Copy)]
-pub struct Kernel<'a> {
-    /// Release, as `uname -r` prints it.
-    pub release: &'a str,
-    /// The directory of its modules in the tree, without the leading slash.
-    pub modules: &'a str,
-}
 
 /// A segment, compressed, as an object; that of an earlier image, or of another stage, where it had the same.
 ///

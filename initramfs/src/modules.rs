@@ -159,6 +159,18 @@ const ASKED: &[&str] = &[
     "nls_utf8",
 ];
 
+/// What the RAM store `erofs` needs.
+pub const EROFS: &[&str] = &["erofs", "overlay"];
+
+/// What not every deployment needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras {
+    /// Drivers of network cards.
+    pub network: bool,
+    /// The RAM store `erofs`.
+    pub erofs: bool,
+}
+
 /// The modules found, and the files of those that the base does not have.
 #[derive(Debug)]
 pub struct Carried {
@@ -186,7 +198,8 @@ impl Carried {
 /// `modules.dep` by name: file below the modules' directory, and the names it depends on.
 type Dependencies = BTreeMap<String, (String, Vec<String>)>;
 
-/// Finds the modules in the tree, those of network cards too where the `network` is needed, and takes the plain bytes of each that the base does not have.
+/// Finds the modules in the tree, with those of the `extras`, and takes the plain bytes of each that the base does not
+/// have.
 ///
 /// # Errors
 /// Exit code 3 where the kernel cannot do without what is not there; those of the store.
@@ -195,7 +208,7 @@ pub fn carry(
     tree: &Tree,
     kernel: Kernel<'_>,
     base: &Base,
-    network: bool,
+    extras: Extras,
 ) -> Result<Carried> {
     let dir = kernel.modules;
     let text = |name: &str| -> Result<Option<String>> {
@@ -218,7 +231,7 @@ pub fn carry(
         modules: Vec::new(),
     };
     let mut files = Vec::new();
-    for name in order(&dependencies, &soft, network) {
+    for name in order(&dependencies, &soft, extras) {
         let Some((file, needs)) = dependencies.get(&name) else {
             continue;
         };
@@ -307,11 +320,12 @@ fn all_needs(
 fn order(
     dependencies: &Dependencies,
     soft: &HashMap<String, Vec<String>>,
-    network: bool,
+    extras: Extras,
 ) -> Vec<String> {
     let (mut order, mut met) = (Vec::new(), BTreeSet::new());
-    let cards = NETWORK.iter().filter(|_| network);
-    for name in ALWAYS.iter().chain(CONTROLLERS).chain(ASKED).chain(cards) {
+    let cards = NETWORK.iter().filter(|_| extras.network);
+    let more = EROFS.iter().filter(|_| extras.erofs).chain(cards);
+    for name in ALWAYS.iter().chain(CONTROLLERS).chain(ASKED).chain(more) {
         add(name, dependencies, soft, &mut met, &mut order);
     }
     order
@@ -389,7 +403,7 @@ fn parse_softdep(text: &str) -> HashMap<String, Vec<String>> {
 }
 
 /// The name of a module: its file's, without directories and suffixes, with underscores.
-fn module_name(path: &str) -> String {
+pub(crate) fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let stem = file.split(".ko").next().unwrap_or(file);
     stem.replace('-', "_")

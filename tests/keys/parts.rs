@@ -54,6 +54,8 @@ const MEDIUM: (&str, &[&str]) = (ISO, &["grub-i386-pc-eltorito", "grub-x86_64-ef
 const DISK: (&str, &[&str]) = (RAW, &["file system"]);
 /// Another UUID of the root, which the disk's initramfs names.
 const ANOTHER_DISK: (&str, &[&str]) = (RAW, &["segment", "file system"]);
+/// The same disk with the root as EROFS, too.
+const EROFS: (&str, &[&str]) = (RAW, &["file system", "erofs"]);
 const SEGMENT: (&str, &[&str]) = (INITRD, &["zram"]);
 /// What changes nothing but the configuration in the initrd.
 const CONFIGURATION: (&str, &[&str]) = (INITRD, &[]);
@@ -117,6 +119,9 @@ pub const ROWS: &[Row] = &[
         Text("<oemconfig>", "<size additive=\"true\">64</size><oemconfig>"), &[DISK, SEGMENT, MEDIUM, SIZES],
         "the disk's size was not set"),
     row(&["raw-image plan.kernelcmdline", "iso-pack plan.kernelcmdline"], Text("console=tty0 ", "console=tty0 quiet "), &[DISK, SEGMENT, MEDIUM, PERHAPS],
+        "the kernel command line was"),
+    row(&["raw-image plan.kernelcmdline", "iso-pack plan.kernelcmdline"],
+        Text("kernelcmdline=\"rd.kiwi.ramdisk ", "kernelcmdline=\"rd.kiwi.ramdisk rd.ramforge.store=erofs "), &[EROFS, (INITRD, &["zram", "segment"]), MEDIUM, SIZES],
         "the kernel command line was"),
     row(&["raw-image options.level"], Option(RAW, "--level 3"), &[DISK, SEGMENT, MEDIUM, PERHAPS],
         "the option --level was 6, is 3"),

@@ -20,9 +20,9 @@ use std::io::BufReader;
 use std::process::ExitCode;
 
 use clap::Args;
-use initramfs::{Base, Kernel};
+use initramfs::{Base, Extras, Kernel};
 use manifest::{Digest, Initrd, Object, Partition, PartitionRole, Ramdisk, Section, Segment};
-use ram_deploy::config::{Config, FORMAT, RamStore};
+use ram_deploy::config::{Config, Erofs, FORMAT, RamStore};
 use ram_deploy::{program, segment};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,9 +33,10 @@ use store::tree::Tree;
 /// segment of its own. 3: what a zram needs.
 /// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
 /// 6: drivers of network cards. 7: what a zram takes is measured chunk by chunk. 8: zstd level 10 for the segment.
-const VERSION: u32 = 8;
+/// 9: the RAM store erofs.
+const VERSION: u32 = 9;
 const _: () = assert!(
-    ram_deploy::config::FORMAT == 5,
+    ram_deploy::config::FORMAT == 6,
     "the segment holds another configuration: raise VERSION"
 );
 /// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
@@ -97,6 +98,16 @@ struct DiskInput {
     data_bytes: u64,
     map: Object,
     partitions: Vec<Partition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erofs: Option<ErofsInput>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ErofsInput {
+    map: Object,
+    offset: u64,
+    size: u64,
+    data_bytes: u64,
 }
 
 /// The program that is put into the initramfs shapes the result.
@@ -157,8 +168,11 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
         modules: &input.rootfs.kernel.modules,
     };
     let carried = cx.part("modules", || {
-        let network = input.plan.image_type.installpxe;
-        initramfs::carry(store, &tree, kernel, &base, network)
+        let extras = Extras {
+            network: input.plan.image_type.installpxe,
+            erofs: input.disk.erofs.is_some(),
+        };
+        initramfs::carry(store, &tree, kernel, &base, extras)
     })?;
     let unpacked = base.unpacked_bytes + carried.bytes() + program.len() as u64;
     let zram_bytes = zram::measure(cx, &input.disk.map, root(&input)?)?;
@@ -249,7 +263,7 @@ fn config(
     Ok(Config {
         format: FORMAT,
         volume_id: input.plan.image_type.volid.clone(),
-        map: input.disk.map,
+        map: input.disk.erofs.as_ref().map_or(input.disk.map, |e| e.map),
         image_size: input.disk.size,
         data_bytes: input.disk.data_bytes,
         root_offset: root.offset,
@@ -261,6 +275,11 @@ fn config(
             device: ramdisk.device,
             size_kib: ramdisk.size_kib,
         },
+        erofs: input.disk.erofs.as_ref().map(|erofs| Erofs {
+            offset: erofs.offset,
+            size: erofs.size,
+            data_bytes: erofs.data_bytes,
+        }),
         resize: input.plan.oem.resize,
         ask: !input.plan.oem.unattended,
         read_back: !input.plan.oem.skip_verify,

@@ -102,7 +102,21 @@ pub(crate) struct KernelInput {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DiskInput {
-    pub(crate) map: Object,
+    map: Object,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erofs: Option<ErofsInput>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ErofsInput {
+    map: Object,
+}
+
+impl DiskInput {
+    /// The chunk map that the medium carries: of the disk, and of the image behind it where there is one.
+    pub(crate) fn medium_map(&self) -> Object {
+        self.erofs.as_ref().map_or(self.map, |erofs| erofs.map)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -194,11 +208,12 @@ fn files(cx: &Context, options: &Options, input: &Input, kernelcmdline: &str) ->
         object("boot/linux", &input.rootfs.kernel.image)?,
         object("boot/initrd", &input.initrd.image)?,
     ];
+    let map = input.disk.medium_map();
     if let Some(key) = &options.sign {
-        let signature = key.sign(&cx.store().get(&input.disk.map)?);
+        let signature = key.sign(&cx.store().get(&map)?);
         files.push(bytes("ramforge/map.sig", &signature));
     }
-    files.extend(payload::files(cx.store(), &input.disk.map)?);
+    files.extend(payload::files(cx.store(), &map)?);
     Ok(files)
 }
 

@@ -91,11 +91,12 @@ pub(crate) fn set(
     )?;
     set.parts(&names.kernel, &store.parts(&input.rootfs.kernel.image)?)?;
     set.parts(&names.initrd, &store.parts(&input.initrd.image)?)?;
-    set.parts("ramforge/map", &[input.disk.map])?;
+    let object = input.disk.medium_map();
+    set.parts("ramforge/map", &[object])?;
     if let Some(key) = &options.sign {
-        set.bytes("ramforge/map.sig", &key.sign(&store.get(&input.disk.map)?))?;
+        set.bytes("ramforge/map.sig", &key.sign(&store.get(&object)?))?;
     }
-    let map = ChunkMap::parse(&store.get(&input.disk.map)?);
+    let map = ChunkMap::parse(&store.get(&object)?);
     let map = map.map_err(|e| Error::damaged(e.to_string()))?;
     for (n, frames) in map.payload_files().iter().enumerate() {
         set.parts(&format!("ramforge/frames.{n:03}"), frames)?;

@@ -112,6 +112,14 @@ struct KernelInput {
 struct DiskInput {
     size: u64,
     data_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erofs: Option<ErofsInput>,
+}
+
+/// Of the image for the RAM store `erofs` only what RAM must hold counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct ErofsInput {
+    data_bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -199,8 +207,12 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
     let cmdline = Cmdline::parse(&input.media.kernelcmdline);
     let wanted = Kind::wanted(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
     let stores = model::needs(&facts, wanted.map(Kind::name));
-    let Some(need) = stores.first() else {
-        return Err(Error::failed("the model knows no RAM store"));
+    let is_wanted = |need: &&StoreNeed| wanted.is_none_or(|kind| kind.name() == need.store);
+    let Some(need) = stores.first().filter(is_wanted) else {
+        let name = wanted.map_or("auto", Kind::name);
+        return Err(Error::refused(format!(
+            "media.kernelcmdline: rd.ramforge.store={name}: the medium does not carry the root for it"
+        )));
     };
     table::show(cx, need);
     let least = need.least_ram_mib;
@@ -246,6 +258,7 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
         image_bytes: disk.size,
         data_bytes: disk.data_bytes,
         zram_bytes: initrd.zram_bytes,
+        erofs_bytes: disk.erofs.as_ref().map(|erofs| erofs.data_bytes),
         entries: input.rootfs.entries,
         ramdisk_bytes: ramdisk.map_or(disk.size, |kib| kib.saturating_mul(1024)),
         resize: input.plan.oem.resize,
@@ -325,6 +338,7 @@ mod tests {
             image_bytes: 500 * MIB,
             data_bytes: 300 * MIB,
             zram_bytes: 120 * MIB,
+            erofs_bytes: None,
             entries: 10_000,
             ramdisk_bytes: 600 * MIB,
             resize: false,

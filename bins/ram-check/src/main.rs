@@ -10,8 +10,8 @@ use ram_check::check::{Input, check, identity, tools};
 use stage::Stage;
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
-/// 3: zram. 4: tmpfs.
-const VERSION: u32 = 4;
+/// 3: zram. 4: tmpfs. 5: erofs.
+const VERSION: u32 = 5;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";

@@ -26,6 +26,8 @@ pub struct Facts {
     pub data_bytes: u64,
     /// Bytes that the root takes in a zram, measured.
     pub zram_bytes: u64,
+    /// Bytes in pages of the EROFS image that are not all zero; `None` where the medium carries none.
+    pub erofs_bytes: Option<u64>,
     /// Files, directories and other entries of the root.
     pub entries: u64,
     /// Length of the RAM disk.
@@ -44,11 +46,16 @@ pub struct Facts {
     pub initramfs_is_tmpfs: bool,
 }
 
-/// A RAM store: its name and the terms that it adds.
-type RamStore = (&'static str, fn(&Facts) -> Vec<Term>);
+/// A RAM store: its name and the terms that it adds; none where the medium does not carry it.
+type RamStore = (&'static str, fn(&Facts) -> Option<Vec<Term>>);
 
 /// The RAM stores that can be asked for, the default first.
-const STORES: &[RamStore] = &[("brd", brd), ("zram", zram), ("tmpfs", tmpfs)];
+const STORES: &[RamStore] = &[
+    ("brd", |facts| Some(brd(facts))),
+    ("zram", |facts| Some(zram(facts))),
+    ("tmpfs", |facts| Some(tmpfs(facts))),
+    ("erofs", erofs),
+];
 
 const KIB: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
@@ -86,10 +93,10 @@ const STEP_MIB: u64 = 8;
 pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
     let need = |(store, own): &RamStore| {
         let mut terms = common(facts);
-        terms.extend(own(facts));
-        solve(store, terms)
+        terms.extend(own(facts)?);
+        Some(solve(store, terms))
     };
-    let mut needs: Vec<StoreNeed> = STORES.iter().map(need).collect();
+    let mut needs: Vec<StoreNeed> = STORES.iter().filter_map(need).collect();
     match wanted {
         Some(wanted) => needs.sort_by_key(|need| need.store != wanted),
         None => needs.sort_by_key(|need| need.least_ram_mib),
@@ -193,6 +200,17 @@ fn tmpfs(facts: &Facts) -> Vec<Term> {
     ]
 }
 
+/// A compressed image: its pages and their index. What is written lies in a tmpfs, page by page, as in the other stores.
+fn erofs(facts: &Facts) -> Option<Vec<Term>> {
+    let bytes = facts.erofs_bytes?;
+    let image = bytes.next_multiple_of(PAGE);
+    let index = ram_deploy::ram::erofs(bytes) - image;
+    Some(vec![
+        term("image in RAM", kib(image), &[Deploy, Login]),
+        term("index of the image's pages", kib(index), &[Deploy, Login]),
+    ])
+}
+
 /// Bytes of the inode tables that the root gets where it grows to the RAM disk.
 fn grown(facts: &Facts) -> u64 {
     if !facts.resize {
@@ -265,6 +283,7 @@ mod tests {
             image_bytes: 900 * MIB,
             data_bytes: 600 * MIB,
             zram_bytes: 250 * MIB,
+            erofs_bytes: None,
             entries: 20_000,
             ramdisk_bytes: 2000 * MIB,
             resize: true,
@@ -332,6 +351,7 @@ mod tests {
             image_bytes: 0,
             data_bytes: 0,
             zram_bytes: 0,
+            erofs_bytes: None,
             entries: 0,
             ramdisk_bytes: 0,
             resize: false,
@@ -356,6 +376,15 @@ mod tests {
         let names: Vec<&str> = needs.iter().map(|n| n.store.as_str()).collect();
         assert_eq!(names, ["zram", "brd", "tmpfs"]);
         assert!(needs[0].least_ram_mib + 300 < needs[1].least_ram_mib);
+    }
+
+    #[test]
+    fn erofs_counts_where_the_medium_carries_it() {
+        let mut facts = facts();
+        facts.erofs_bytes = Some(200 * MIB);
+        let needs = needs(&facts, None);
+        assert_eq!((needs.len(), needs[0].store.as_str()), (4, "erofs"));
+        assert!(needs[0].least_ram_mib < needs[1].least_ram_mib);
     }
 
     #[test]

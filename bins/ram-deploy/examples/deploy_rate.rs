@@ -82,6 +82,7 @@ fn config(iso: &Path) -> Result<Config> {
             device: "/dev/ram1".to_owned(),
             size_kib: None,
         },
+        erofs: None,
         resize: false,
         ask: false,
         read_back: false,

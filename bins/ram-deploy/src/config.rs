@@ -12,8 +12,8 @@ use crate::stop::{Result, Stop};
 
 /// The version of the files' shape. Changelog. 1: the first. 2: `grow` in `grow.json`.
 /// 3: `root_offset`, `root_size` and `zram_bytes` in `deploy.json`. 4: `entries` there. 5: `ask`,
-/// `read_back` and `public_key`.
-pub const FORMAT: u64 = 5;
+/// `read_back` and `public_key`. 6: `erofs`.
+pub const FORMAT: u64 = 6;
 const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
@@ -57,6 +57,9 @@ pub struct Config {
     pub root_uuid: String,
     /// Where the image goes.
     pub store: RamStore,
+    /// The root once more, compressed and read-only; absent where the medium does not carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erofs: Option<Erofs>,
     /// Whether the root grows to the RAM disk (`oem-resize`).
     pub resize: bool,
     /// Whether a person is asked before anything is written (`oem-unattended` is false).
@@ -72,6 +75,25 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// RAM in bytes that the unpacked initramfs holds, free again after switch_root.
     pub initramfs_bytes: u64,
+}
+
+/// An EROFS image of the root, behind the disk image in the chunk map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erofs {
+    /// Where it begins in the chunk map, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Bytes in 4096-byte pages of it that are not all zero.
+    pub data_bytes: u64,
+}
+
+impl Erofs {
+    /// The bytes of the chunk map that are the image.
+    pub fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.size)
+    }
 }
 
 /// Where the image goes.
@@ -187,6 +209,12 @@ impl Config {
         self.root_offset..self.root_offset.saturating_add(self.root_size)
     }
 
+    /// Length in bytes of what the chunk map describes: the disk image, and what stands behind it.
+    pub fn map_size(&self) -> u64 {
+        let end = self.erofs.as_ref().map(|erofs| erofs.range().end);
+        end.unwrap_or(self.image_size)
+    }
+
     /// Checks what the types do not say.
     ///
     /// # Errors
@@ -207,6 +235,15 @@ impl Config {
             );
             return Err(Stop::new(fact, ONE_RELEASE));
         }
+        if let Some(erofs) = &self.erofs
+            && (!pages::is_whole(erofs.offset) || erofs.offset < self.image_size)
+        {
+            let fact = format!(
+                "the EROFS image lies at byte {}; expected whole pages behind the {} bytes of the disk image",
+                erofs.offset, self.image_size
+            );
+            return Err(Stop::new(fact, ONE_RELEASE));
+        }
         Ok(())
     }
 }
@@ -222,7 +259,7 @@ mod tests {
         assert!(modules.starts_with("/m has format 9, this"), "{modules}");
         assert!(parse::<GrowConfig>("/g", text).is_err());
         let grow =
-            parse::<GrowConfig>("/g", br#"{"format":5,"grow":true,"root_uuid":"u"}"#).unwrap();
+            parse::<GrowConfig>("/g", br#"{"format":6,"grow":true,"root_uuid":"u"}"#).unwrap();
         assert_eq!(grow.root_uuid, "u");
     }
 }

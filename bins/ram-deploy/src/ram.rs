@@ -31,6 +31,12 @@ pub fn tmpfs(data_bytes: u64, entries: u64) -> u64 {
     brd(data_bytes) + entries * 1280
 }
 
+/// RAM that the compressed image takes as a file, in bytes: its pages and the index of them, as in a brd. What is written
+/// to the overlay is the system's, and within its reserve.
+pub fn erofs(data_bytes: u64) -> u64 {
+    brd(data_bytes)
+}
+
 /// RAM that must be available before deployment begins, in bytes, for `image` bytes in RAM.
 pub fn need(image: u64, reserve_bytes: u64, initramfs_bytes: u64) -> u64 {
     let during = image + WORKING_BYTES;
@@ -111,6 +117,18 @@ mod tests {
         let text = "MemTotal:  2000000 kB\nMemFree: 5 kB\nMemAvailable:    1000 kB\n";
         assert_eq!(available(text), Some(1_024_000));
         assert_eq!(available("MemTotal: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn what_the_medium_does_not_carry_is_not_offered() {
+        let refused = |others: &[(Kind, u64)]| {
+            let refused = check(Kind::Tmpfs, 512 * MIB, 371 * MIB, others);
+            refused.unwrap_err().to_string()
+        };
+        let brd = (Kind::Brd, 500 * MIB);
+        let erofs = "set rd.ramforge.store=erofs in the boot menu, which needs 240 MiB";
+        assert!(refused(&[brd, (Kind::Erofs, 240 * MIB)]).contains(erofs));
+        assert!(!refused(&[brd]).contains("erofs"));
     }
 
     #[test]

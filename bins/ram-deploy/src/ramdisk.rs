@@ -240,6 +240,7 @@ mod tests {
                 device: "/dev/ram1".into(),
                 size_kib,
             },
+            erofs: None,
             resize: true,
             ask: false,
             read_back: false,

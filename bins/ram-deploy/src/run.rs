@@ -46,11 +46,11 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let wanted = Wanted::new(&config, cmdline)?;
     let tell = |line: &str| console.say(line);
     let place = Place::find(&wanted, cmdline, &mut loader, console, &tell)?;
-    if place.map().size != config.image_size {
+    if place.map().size != config.map_size() {
         return Err(Stop::new(
             format!(
                 "the configuration in the initramfs says {} bytes for the image, its chunk map {}",
-                config.image_size,
+                config.map_size(),
                 place.map().size
             ),
             "the initramfs is damaged: write the ISO to the medium again and compare its checksum",
@@ -74,8 +74,14 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
             ));
         }
     }
-    if let Store::Blocks(blocks) = &store {
-        settle(blocks, &config, cmdline, console)?;
+    match &store {
+        Store::Blocks(blocks) => settle(blocks, &config, cmdline, console)?,
+        // It is mounted already.
+        Store::Tmpfs(_) => (),
+        Store::Erofs(erofs) => {
+            let settled = erofs.settle(&config, console);
+            settled.inspect_err(|_| store.remove())?;
+        }
     }
     write_run("ramforge/deployed", "")
 }
@@ -167,13 +173,17 @@ fn write(
     match store {
         Store::Blocks(blocks) => {
             let target = blocks.open(config, loader, console)?;
-            let copied = copy(map, source, from, &target, &blocks.device(), console);
-            let compared = copied.and_then(|()| match config.read_back {
-                true => compare(map, &target, console),
-                false => Ok(()),
-            });
+            let to = format!("/dev/{}", blocks.device().name);
+            let copied = copy(config, map, source, from, (&target, &to), console);
             drop(target);
-            compared.inspect_err(|_| store.remove())?;
+            copied.inspect_err(|_| store.remove())?;
+        }
+        Store::Erofs(erofs) => {
+            let copied = erofs.open(loader, console).and_then(|target| {
+                let to = "a compressed root in RAM";
+                copy(config, map, source, from, (&target, to), console)
+            });
+            copied.inspect_err(|_| store.remove())?;
         }
         Store::Tmpfs(tmpfs) => {
             let unpacked = tmpfs.deploy(config, map, source, from, console);
@@ -186,21 +196,18 @@ fn write(
     Ok(())
 }
 
-/// Copies all chunks, with progress on the consoles.
+/// Copies all chunks to the target of that name, with progress on the consoles, and reads them back where that is asked
+/// for.
 fn copy(
+    config: &Config,
     map: &ChunkMap,
     source: &dyn Source,
     from: &str,
-    target: &Disk,
-    device: &Device,
+    (target, to): (&Disk, &str),
     console: &Console,
 ) -> Result<()> {
     let total = deploy::total(map, target);
-    console.say(&format!(
-        "copying {} MiB from {from} to /dev/{}",
-        total >> 20,
-        device.name
-    ));
+    console.say(&format!("copying {} MiB from {from} to {to}", total >> 20));
     let begin = Instant::now();
     let tell = |done| tell(done, total, begin, console);
     deploy::deploy(map, source, target, workers(map), &tell)?;
@@ -209,7 +216,10 @@ fn copy(
         "{} MiB verified and written in {seconds:.1} s",
         total >> 20
     ));
-    Ok(())
+    match config.read_back {
+        true => compare(map, target, console),
+        false => Ok(()),
+    }
 }
 
 /// Reads back what was written.

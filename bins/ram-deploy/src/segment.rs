@@ -187,6 +187,7 @@ mod tests {
                 device: "/dev/ram1".into(),
                 size_kib: None,
             },
+            erofs: None,
             resize: true,
             ask: false,
             read_back: false,

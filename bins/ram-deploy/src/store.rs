@@ -4,18 +4,21 @@
 //! brd     the whole disk in /dev/ramN; the root is its partition
 //! zram    the root partition alone in /dev/zramN, compressed: the kernel makes no partitions there
 //! tmpfs   the files of the root, unpacked
+//! erofs   the root compressed and read-only, with an overlay for what is written
 //! ```
 //!
 //! `rd.ramforge.store=` on the kernel command line chooses, whether it stands in the description's kernelcmdline or
 //! was typed in the boot menu.
 
 pub(crate) mod chunks;
+pub mod erofs;
 pub mod tmpfs;
 mod unpack;
 pub mod zram;
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
@@ -30,6 +33,7 @@ use crate::ramdisk::{Origin, RamDisk};
 use crate::stop::{Result, Stop};
 use crate::target::Disk;
 
+use self::erofs::Erofs;
 use self::tmpfs::Tmpfs;
 use self::zram::Zram;
 
@@ -42,11 +46,13 @@ pub enum Kind {
     Zram,
     /// Files in a tmpfs.
     Tmpfs,
+    /// A compressed image with an overlay.
+    Erofs,
 }
 
 impl Kind {
     /// All of them, the default first.
-    pub const ALL: [Self; 3] = [Self::Brd, Self::Zram, Self::Tmpfs];
+    pub const ALL: [Self; 4] = [Self::Brd, Self::Zram, Self::Tmpfs, Self::Erofs];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -54,6 +60,7 @@ impl Kind {
             Self::Brd => "brd",
             Self::Zram => "zram",
             Self::Tmpfs => "tmpfs",
+            Self::Erofs => "erofs",
         }
     }
 
@@ -79,12 +86,18 @@ impl Kind {
         })
     }
 
-    /// The first store of which `fits` is true, the fastest at run time first; the one that needs the least RAM where
-    /// none is.
-    pub fn automatic(fits: impl Fn(Self) -> bool) -> Self {
-        let order = [Self::Tmpfs, Self::Brd];
-        let found = order.into_iter().find(|kind| fits(*kind));
-        found.unwrap_or(Self::Zram)
+    /// Of the stores with their `needs` the first one that is `available`, the fastest at run time first; the one that
+    /// needs the least RAM where none is.
+    pub fn automatic(needs: &[(Self, u64)], available: u64) -> Self {
+        let order = [Self::Tmpfs, Self::Brd, Self::Zram, Self::Erofs];
+        let fits = |kind: &Self| {
+            needs
+                .iter()
+                .any(|(k, need)| k == kind && *need <= available)
+        };
+        let least = || needs.iter().min_by_key(|(_, need)| *need);
+        let found = order.into_iter().find(fits);
+        found.or_else(|| Some(least()?.0)).unwrap_or(Self::Brd)
     }
 }
 
@@ -95,6 +108,8 @@ pub enum Store {
     Blocks(Blocks),
     /// See [`Kind::Tmpfs`].
     Tmpfs(Tmpfs),
+    /// See [`Kind::Erofs`].
+    Erofs(Erofs),
 }
 
 impl Store {
@@ -106,7 +121,7 @@ impl Store {
         let disk = RamDisk::resolve(config, cmdline)?;
         let kind = Kind::wanted(cmdline)?.unwrap_or_else(|| {
             let available = ram::available_now().unwrap_or(u64::MAX);
-            Kind::automatic(|kind| need(config, disk.size_kib, kind) <= available)
+            Kind::automatic(&needs(config, disk.size_kib), available)
         });
         Ok(match kind {
             Kind::Brd => Self::Blocks(Blocks::Brd(disk)),
@@ -114,6 +129,7 @@ impl Store {
             Kind::Tmpfs => Self::Tmpfs(Tmpfs {
                 size_kib: disk.size_kib,
             }),
+            Kind::Erofs => Self::Erofs(Erofs::of(config, disk)?),
         })
     }
 
@@ -123,6 +139,7 @@ impl Store {
             Self::Blocks(Blocks::Brd(_)) => Kind::Brd,
             Self::Blocks(Blocks::Zram(_)) => Kind::Zram,
             Self::Tmpfs(_) => Kind::Tmpfs,
+            Self::Erofs(_) => Kind::Erofs,
         }
     }
 
@@ -131,11 +148,12 @@ impl Store {
     /// # Errors
     /// A sentence with the figures, and with the store that would fit.
     pub fn check_ram(&self, config: &Config) -> Result<()> {
-        let need = |kind| (kind, need(config, self.size_kib(), kind));
+        let needs = needs(config, self.size_kib());
+        let own = needs.iter().find(|(kind, _)| *kind == self.kind());
         // A kernel that does not tell is not refused: the RAM store reports when RAM runs out.
-        ram::available_now().map_or(Ok(()), |available| {
-            let (kind, own) = need(self.kind());
-            ram::check(kind, own, available, &Kind::ALL.map(need))
+        let known = own.zip(ram::available_now());
+        known.map_or(Ok(()), |((kind, own), available)| {
+            ram::check(*kind, *own, available, &needs)
         })
     }
 
@@ -145,6 +163,7 @@ impl Store {
             Self::Blocks(Blocks::Brd(disk)) => disk.remove(),
             Self::Blocks(Blocks::Zram(zram)) => zram.remove(),
             Self::Tmpfs(tmpfs) => tmpfs.remove(),
+            Self::Erofs(erofs) => erofs.remove(),
         }
     }
 
@@ -153,18 +172,27 @@ impl Store {
             Self::Blocks(Blocks::Brd(disk)) => disk.size_kib,
             Self::Blocks(Blocks::Zram(zram)) => zram.size_kib,
             Self::Tmpfs(tmpfs) => tmpfs.size_kib,
+            Self::Erofs(erofs) => erofs.disk.size_kib,
         }
     }
 }
 
-/// RAM that must be available for the image in a store as large as a RAM disk of `size_kib`, in bytes.
-fn need(config: &Config, size_kib: u64, kind: Kind) -> u64 {
-    let image = match kind {
-        Kind::Brd => ram::brd(config.data_bytes),
-        Kind::Zram => ram::zram(config.zram_bytes, size_kib.saturating_mul(1024)),
-        Kind::Tmpfs => ram::tmpfs(config.data_bytes, config.entries),
+/// RAM that must be available for the image in each store that the medium has it for, as large as a RAM disk of
+/// `size_kib`, in bytes.
+fn needs(config: &Config, size_kib: u64) -> Vec<(Kind, u64)> {
+    let image = |kind| {
+        Some(match kind {
+            Kind::Brd => ram::brd(config.data_bytes),
+            Kind::Zram => ram::zram(config.zram_bytes, size_kib.saturating_mul(1024)),
+            Kind::Tmpfs => ram::tmpfs(config.data_bytes, config.entries),
+            Kind::Erofs => ram::erofs(config.erofs.as_ref()?.data_bytes),
+        })
     };
-    ram::need(image, config.reserve_bytes, config.initramfs_bytes)
+    let need = |image| ram::need(image, config.reserve_bytes, config.initramfs_bytes);
+    let kinds = Kind::ALL.into_iter();
+    kinds
+        .filter_map(|kind| Some((kind, need(image(kind)?))))
+        .collect()
 }
 
 /// A RAM store that holds blocks.
@@ -190,25 +218,17 @@ impl Blocks {
     /// # Errors
     /// A sentence.
     pub fn open(&self, config: &Config, loader: &mut Loader, console: &Console) -> Result<Disk> {
-        let (path, origin) = match self {
-            Self::Brd(disk) => disk.set_up(loader)?,
+        match self {
+            Self::Brd(disk) => {
+                let target = open_ram_disk(disk, config.image_size, loader)?;
+                Ok(target.only(0..config.image_size))
+            }
             Self::Zram(zram) => {
                 let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
-                (zram.set_up(loader, limit, console)?, Origin::Made)
+                let path = zram.set_up(loader, limit, console)?;
+                Ok(open_device(&self.device(), &path)?.only(config.root()))
             }
-        };
-        let target = Disk::device(&path).map_err(|e| self.unusable(&e))?;
-        // udev leaves a locked disk alone.
-        lock(target.as_file()).map_err(|e| self.unusable(&e))?;
-        Ok(match self {
-            Self::Brd(disk) => {
-                if origin == Origin::Found {
-                    disk.check_empty(target.as_file(), config.image_size)?;
-                }
-                target
-            }
-            Self::Zram(_) => target.only(config.root()),
-        })
+        }
     }
 
     /// Grows the root, where that is wanted, and gives its device.
@@ -232,17 +252,34 @@ impl Blocks {
         }
         if device.child(1).is_none() {
             let reread = device.open().and_then(|file| grow::reread(&file));
-            reread.map_err(|e| self.unusable(&e))?;
+            reread.map_err(|e| unusable(&device, &e))?;
         }
         Ok(grow::partition(&device, &config.root_uuid)?.0)
     }
+}
 
-    fn unusable(&self, error: &std::io::Error) -> Stop {
-        Stop::new(
-            format!("/dev/{} cannot be used: {error}", self.device().name),
-            "see that nothing else in the initramfs uses it",
-        )
+/// Makes a RAM disk and opens it for an image of `length` bytes.
+fn open_ram_disk(disk: &RamDisk, length: u64, loader: &mut Loader) -> Result<Disk> {
+    let (path, origin) = disk.set_up(loader)?;
+    let target = open_device(&disk.device(), &path)?;
+    if origin == Origin::Found {
+        disk.check_empty(target.as_file(), length)?;
     }
+    Ok(target)
+}
+
+fn open_device(device: &Device, path: &Path) -> Result<Disk> {
+    let target = Disk::device(path).map_err(|e| unusable(device, &e))?;
+    // udev leaves a locked disk alone.
+    lock(target.as_file()).map_err(|e| unusable(device, &e))?;
+    Ok(target)
+}
+
+fn unusable(device: &Device, error: &std::io::Error) -> Stop {
+    Stop::new(
+        format!("/dev/{} cannot be used: {error}", device.name),
+        "see that nothing else in the initramfs uses it",
+    )
 }
 
 fn lock(file: &File) -> std::io::Result<()> {
@@ -269,15 +306,31 @@ mod tests {
         assert_eq!(
             text,
             "rd.ramforge.store=disk is no RAM store of this release; \
-             leave it out or set it to brd, zram, tmpfs, auto in the boot menu"
+             leave it out or set it to brd, zram, tmpfs, erofs, auto in the boot menu"
         );
     }
 
     #[test]
     fn by_itself_the_fastest_store_that_fits_is_taken() {
-        assert_eq!(Kind::automatic(|_| true), Kind::Tmpfs);
-        assert_eq!(Kind::automatic(|kind| kind != Kind::Tmpfs), Kind::Brd);
-        assert_eq!(Kind::automatic(|kind| kind == Kind::Zram), Kind::Zram);
-        assert_eq!(Kind::automatic(|_| false), Kind::Zram);
+        let needs = [
+            (Kind::Brd, 70),
+            (Kind::Zram, 30),
+            (Kind::Tmpfs, 80),
+            (Kind::Erofs, 20),
+        ];
+        let chosen = [90, 80, 79, 69, 30, 29, 20, 10].map(|ram| Kind::automatic(&needs, ram));
+        let expected = [
+            Kind::Tmpfs,
+            Kind::Tmpfs,
+            Kind::Brd,
+            Kind::Zram,
+            Kind::Zram,
+            Kind::Erofs,
+            Kind::Erofs,
+            Kind::Erofs,
+        ];
+        assert_eq!(chosen, expected);
+        // A medium without it.
+        assert_eq!(Kind::automatic(&needs[..3], 10), Kind::Zram);
     }
 }

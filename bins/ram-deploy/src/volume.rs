@@ -157,6 +157,7 @@ pub(crate) mod tests {
                 device: "/dev/ram1".into(),
                 size_kib: None,
             },
+            erofs: None,
             resize: false,
             ask: false,
             read_back: false,

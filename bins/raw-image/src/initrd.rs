@@ -3,7 +3,7 @@
 //! Where the tree has an initramfs of its own, that one stays as it is, and a segment behind it grows the root. Where
 //! it has none, `ram-deploy` is the whole initramfs: it finds the root by its UUID, grows and mounts it.
 
-use initramfs::{Base, Kernel, Method};
+use initramfs::{Base, Extras, Kernel, Method};
 use manifest::Object;
 use ram_deploy::config::{FORMAT, GrowConfig};
 use ram_deploy::{program, segment};
@@ -81,13 +81,17 @@ fn grow_segment(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<O
     initramfs::packed(cx, Method::Gzip, &archive)
 }
 
-fn native(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<Object> {
-    let kernel = Kernel {
+pub(crate) fn kernel(input: &Input) -> Kernel<'_> {
+    Kernel {
         release: &input.rootfs.kernel.release,
         modules: &input.rootfs.kernel.modules,
-    };
+    }
+}
+
+fn native(cx: &Context, tree: &Tree, input: &Input, ids: &Ids) -> Result<Object> {
+    let kernel = kernel(input);
     let base = Base::default();
-    let carried = initramfs::carry(cx.store(), tree, kernel, &base, false)?;
+    let carried = initramfs::carry(cx.store(), tree, kernel, &base, Extras::default())?;
     let init = archive(
         segment::native(program()?, &carried.list, carried.files)?,
         input,

@@ -131,6 +131,8 @@ pub(crate) struct Ids {
     pub(crate) root: Guid,
     /// UUID of the root file system.
     pub(crate) root_fs: Guid,
+    /// UUID of the same root as EROFS.
+    pub(crate) erofs: Guid,
     /// Volume id of the ESP.
     pub(crate) esp_fs: u32,
 }
@@ -153,6 +155,7 @@ impl Ids {
             esp: guid("esp"),
             root: guid("root"),
             root_fs: guid("root file system"),
+            erofs: guid("erofs"),
             esp_fs: u32::from_le_bytes([a, b, c, d]),
         }
     }

@@ -6,6 +6,7 @@
 
 mod boot;
 mod chunker;
+mod erofs;
 mod initrd;
 mod known;
 mod layout;
@@ -25,10 +26,11 @@ use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 
 /// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk. 3: modules of the initramfs.
 /// 4: access control lists have the form of the disk. 5: format 5 of the configuration in its initramfs.
-/// 6: the size comes from a single layout. 7: zstd level 10 for its initramfs.
-const VERSION: u32 = 7;
+/// 6: the size comes from a single layout. 7: zstd level 10 for its initramfs. 8: the RAM store erofs; format 6 of the
+/// configuration.
+const VERSION: u32 = 8;
 const _: () = assert!(
-    ram_deploy::config::FORMAT == 5,
+    ram_deploy::config::FORMAT == 6,
     "its initramfs holds another configuration: raise VERSION"
 );
 
@@ -113,6 +115,7 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     let ((boot_sector, core), esp, added) = (bios?, esp?, added?);
 
     let root = root::Root::new(cx, &tree, &input, &ids)?;
+    let compression = erofs::wanted(cx, &tree, &input)?;
     drop(tree);
     let layout = Layout::new(&input.plan.disk, root.least_size()?)?;
     let esp = image::fat::volume(layout.esp, "EFI", ids.esp_fs, &esp).map_err(unfit)?;
@@ -130,7 +133,10 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     })?;
     let mut disk = chunker.finish()?;
     disk.insert(layout.root_offset, content);
-    section(cx, &layout, &ids, disk, &input.plan.disk)
+    let facts = compression.map(|c| erofs::Facts::new(&input, &added, &ids, c, options.level));
+    let image = facts.map(|facts| erofs::write(cx, &root, &facts));
+    let image = image.transpose()?;
+    section(cx, &layout, &ids, disk, image, &input.plan.disk)
 }
 
 fn section(
@@ -138,6 +144,7 @@ fn section(
     layout: &Layout,
     ids: &Ids,
     made: Chunked,
+    erofs: Option<erofs::Made>,
     plan: &DiskPlan,
 ) -> Result<Disk> {
     let fs = |kind: &str, uuid: String, label: &str| {
@@ -158,6 +165,9 @@ fn section(
     let esp_uuid = format!("{:04X}-{:04X}", ids.esp_fs >> 16, ids.esp_fs & 0xffff);
     let root_fs = fs("ext4", ids.root_fs.to_string(), &plan.root_label);
     let (data_bytes, map) = (made.data_bytes, made.map(layout.size));
+    let erofs = erofs
+        .map(|made| made.behind(cx.store(), &map))
+        .transpose()?;
     Ok(Disk {
         format: Disk::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -192,6 +202,7 @@ fn section(
                 root_fs,
             ),
         ],
+        erofs,
     })
 }
 

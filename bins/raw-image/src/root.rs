@@ -26,7 +26,7 @@ const ROUND: u64 = 32 << 20;
 const VERSION: u32 = 3;
 
 /// What the disk adds to the tree: path and content.
-type Added = BTreeMap<String, Object>;
+pub(crate) type Added = BTreeMap<String, Object>;
 
 /// Adds to the tree what makes it bootable from this disk.
 pub(crate) fn add_files(cx: &Context, tree: &mut Tree, input: &Input, ids: &Ids) -> Result<Added> {
@@ -122,6 +122,18 @@ impl Root {
         })
     }
 
+    /// What it consists of.
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Opens the content of a node that is a file.
+    pub(crate) fn open(&self, index: usize) -> io::Result<Box<dyn io::Read>> {
+        let object = self.contents[index].ok_or_else(|| io::Error::other("no content"))?;
+        let file = self.store.open_object(&object).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    }
+
     /// Writes the file system of `size` bytes as chunks of its own.
     pub(crate) fn write(&self, cx: &Context, size: u64, level: i32) -> Result<Chunked> {
         let laid = ext4::lay_out(&self.parameters, &self.nodes, size).map_err(unfit)?;
@@ -153,23 +165,17 @@ impl Root {
         laid: Laid<'_>,
         unread: &BTreeSet<usize>,
     ) -> Result<()> {
-        let mut sink = Sink {
-            chunker,
-            error: None,
-        };
+        let mut sink = Sink::new(chunker);
         let mut open = |index: usize| -> io::Result<Box<dyn io::Read>> {
-            let object = self.contents[index].ok_or_else(|| io::Error::other("no content"))?;
-            if unread.contains(&index) {
-                return Ok(Box::new(io::repeat(0).take(object.size)));
+            match self.contents[index] {
+                Some(object) if unread.contains(&index) => {
+                    Ok(Box::new(io::repeat(0).take(object.size)))
+                }
+                _ => self.open(index),
             }
-            let file = self.store.open_object(&object).map_err(io::Error::other)?;
-            Ok(Box::new(file))
         };
         let done = laid.write(&mut sink, &mut open);
-        match sink.error {
-            Some(error) => Err(error),
-            None => done.map_err(unfit),
-        }
+        sink.end(done)
     }
 }
 
@@ -267,12 +273,27 @@ fn hex(digits: &str) -> Result<Vec<u8>> {
 }
 
 /// Hands the file system's bytes to the chunker, and keeps the error that `io` cannot carry.
-struct Sink<'a> {
+pub(crate) struct Sink<'a> {
     chunker: &'a mut Chunker,
     error: Option<Error>,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    pub(crate) fn new(chunker: &'a mut Chunker) -> Self {
+        Self {
+            chunker,
+            error: None,
+        }
+    }
+
+    /// What writing came to: the chunker's own error first.
+    pub(crate) fn end<T>(self, done: image::Result<T>) -> Result<T> {
+        match self.error {
+            Some(error) => Err(error),
+            None => done.map_err(unfit),
+        }
+    }
+
     fn keep(&mut self, done: Result<()>) -> io::Result<()> {
         done.map_err(|error| {
             let text = error.to_string();

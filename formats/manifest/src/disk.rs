@@ -25,6 +25,27 @@ pub struct Disk {
     pub guid: String,
     /// Partitions in order of their number.
     pub partitions: Vec<Partition>,
+    /// The root once more, compressed and read-only. Absent where the RAM store `erofs` cannot be chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erofs: Option<Erofs>,
+}
+
+/// The root as an EROFS image, behind the disk in a chunk map of both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Erofs {
+    /// The chunk map of the disk and, behind it, this image: what a medium carries.
+    pub map: Object,
+    /// Where the image begins in that map, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Bytes in 4096-byte pages of it that are not all zero: what RAM must hold.
+    pub data_bytes: u64,
+    /// Sum of the sizes of the distinct frames of that map in bytes: what a medium must hold.
+    pub frame_bytes: u64,
+    /// What compresses it: `lz4` or `zstd`.
+    pub compression: String,
 }
 
 /// One GPT partition.

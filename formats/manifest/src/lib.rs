@@ -29,7 +29,7 @@ mod section;
 mod verdict;
 
 pub use canonical::{canonical_value, to_canonical};
-pub use disk::{Disk, FileSystem, Partition, PartitionRole};
+pub use disk::{Disk, Erofs, FileSystem, Partition, PartitionRole};
 pub use document::{FORMAT, Manifest};
 pub use error::{Error, Result};
 pub use initrd::{Initrd, Segment};

@@ -43,11 +43,11 @@ macro_rules! sections {
 }
 
 // Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`. plan 3: `imageonly`.
-// initrd 2: `zram_bytes`. media 2: `network`.
+// initrd 2: `zram_bytes`. media 2: `network`. disk 2: `erofs`.
 sections! {
     Plan,    "plan",    "desc-parse",      3;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;
-    Disk,    "disk",    "raw-image",       1;
+    Disk,    "disk",    "raw-image",       2;
     Initrd,  "initrd",  "initrd-inject",   2;
     Media,   "media",   "iso-pack",        2;
     Verdict, "verdict", "ram-check",       1;

@@ -59,7 +59,7 @@ fn modules_come_after_their_needs_and_without_compression() {
         modules: BTreeMap::from([(Digest::of(b"module cdrom"), "lib/cdrom.ko".to_owned())]),
         ..Base::default()
     };
-    let carried = carry(&store, &tree(&store), kernel(), &base, false).unwrap();
+    let carried = carry(&store, &tree(&store), kernel(), &base, Extras::default()).unwrap();
     let names: Vec<_> = carried
         .list
         .modules
@@ -90,12 +90,19 @@ fn modules_come_after_their_needs_and_without_compression() {
 #[test]
 fn drivers_of_network_cards_are_carried_where_they_are_wanted() {
     let dependencies = parse_dep(
-        "kernel/net_failover.ko:\nkernel/virtio_net.ko: kernel/net_failover.ko\nkernel/brd.ko:\n",
+        "kernel/net_failover.ko:\nkernel/virtio_net.ko: kernel/net_failover.ko\nkernel/brd.ko:\nkernel/overlay.ko:\n",
     );
     let soft = HashMap::new();
-    let with = order(&dependencies, &soft, true);
-    assert_eq!(with, ["brd", "net_failover", "virtio_net"]);
-    assert_eq!(order(&dependencies, &soft, false), ["brd"]);
+    let with = order(
+        &dependencies,
+        &soft,
+        Extras {
+            network: true,
+            erofs: true,
+        },
+    );
+    assert_eq!(with, ["brd", "overlay", "net_failover", "virtio_net"]);
+    assert_eq!(order(&dependencies, &soft, Extras::default()), ["brd"]);
     assert_eq!(when("virtio_net"), When::Device);
 }
 

@@ -99,7 +99,7 @@ impl Tmpfs {
                 "warning: {refused} attributes named user.* are left out: this kernel's tmpfs does not take them"
             ));
         }
-        adapt_fstab(root).map_err(failed)
+        adapt_fstab(root, "tmpfs").map_err(failed)
     }
 
     /// Unmounts it, so that nothing of a failed deployment is left.
@@ -112,13 +112,19 @@ impl Tmpfs {
     fn options(&self, inodes: u32, limit: Option<u64>, nodes: usize) -> String {
         let asked = self.size_kib.saturating_mul(1024);
         let size = limit.map_or(asked, |limit| limit.min(asked)).max(LEAST);
-        let inodes = u64::from(inodes) + size / INODE_RATIO;
-        let policy = match nodes {
-            0 | 1 => "",
-            _ => ",mpol=interleave",
-        };
-        format!("mode=755,size={size},nr_inodes={inodes}{policy}")
+        options(size, inodes.into(), nodes)
     }
+}
+
+/// The options of a tmpfs of `size` bytes that has so many `inodes` beside those that its size allows for, on a machine
+/// with so many `nodes` of memory.
+pub(super) fn options(size: u64, inodes: u64, nodes: usize) -> String {
+    let inodes = inodes + size / INODE_RATIO;
+    let policy = match nodes {
+        0 | 1 => "",
+        _ => ",mpol=interleave",
+    };
+    format!("mode=755,size={size},nr_inodes={inodes}{policy}")
 }
 
 fn failed(error: io::Error) -> Stop {
@@ -137,7 +143,7 @@ fn failed(error: io::Error) -> Stop {
 }
 
 /// Nodes of memory of this machine.
-fn nodes() -> usize {
+pub(super) fn nodes() -> usize {
     let text = fs::read_to_string("/sys/devices/system/node/online").unwrap_or_default();
     count(text.trim())
 }
@@ -153,23 +159,24 @@ fn count(list: &str) -> usize {
 }
 
 /// The root's line in fstab names a disk: `mount -o remount /` would look for it in vain.
-fn adapt_fstab(root: &Path) -> io::Result<()> {
+pub(super) fn adapt_fstab(root: &Path, kind: &str) -> io::Result<()> {
     let path = root.join(FSTAB);
     let text = match fs::read_to_string(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         text => text?,
     };
-    fs::write(path, with_root(&text))
+    fs::write(path, with_root(&text, kind))
 }
 
-/// `fstab` with a tmpfs at `/`.
-fn with_root(fstab: &str) -> String {
+/// `fstab` with a file system of that kind, which has no device, at `/`.
+fn with_root(fstab: &str, kind: &str) -> String {
+    let root = format!("{kind} / {kind} defaults 0 0");
     let mut out = String::new();
     for line in fstab.lines() {
         let is_root = !line.trim_start().starts_with('#')
             && line.split_ascii_whitespace().nth(1) == Some("/");
         out += match is_root {
-            true => "tmpfs / tmpfs defaults 0 0",
+            true => &root,
             false => line,
         };
         out.push('\n');
@@ -221,7 +228,7 @@ mod tests {
     fn only_the_roots_line_is_changed() {
         let text = "# / is here\nUUID=1 / ext4 defaults 0 1\nUUID=2 /boot/efi vfat noauto 0 0";
         assert_eq!(
-            with_root(text),
+            with_root(text, "tmpfs"),
             "# / is here\ntmpfs / tmpfs defaults 0 0\nUUID=2 /boot/efi vfat noauto 0 0\n"
         );
     }

@@ -113,6 +113,11 @@ const FIELDS: &[(&str, Word)] = &[
     ("input.disk.map", Chunks("the disk image")),
     ("input.disk.size", Value("the disk image's length in bytes")),
     ("input.disk.data_bytes", Follows("the disk image's used bytes")),
+    ("input.disk.erofs", Changed("the EROFS image")),
+    ("input.disk.erofs.map", Chunks("the disk image with the EROFS image behind it")),
+    ("input.disk.erofs.offset", Follows("the place of the EROFS image")),
+    ("input.disk.erofs.size", Follows("the EROFS image's length in bytes")),
+    ("input.disk.erofs.data_bytes", Follows("the EROFS image's used bytes")),
     ("input.disk.partitions.*", Item("partition", "partitions")),
     ("input.disk.partitions.*.number", Follows("the number of a partition")),
     ("input.disk.partitions.*.role", Value("the role of partition {0}")),
@@ -172,6 +177,12 @@ const OWN: &[(&str, &str, Word)] = &[
     ("raw-image/file system", "size", Value("the root's size in bytes")),
     ("raw-image/file system", "level", Value("the option --level")),
     ("raw-image/file system", "zstd", Value("the version of zstd")),
+    ("raw-image/erofs", "added.*", Object("{0}")),
+    ("raw-image/erofs", "uuid", Changed("the UUID of the EROFS image")),
+    ("raw-image/erofs", "compression", Value("what compresses the EROFS image")),
+    ("raw-image/erofs", "compressor", Value("the version of what compresses the EROFS image")),
+    ("raw-image/erofs", "level", Value("the option --level")),
+    ("raw-image/erofs", "zstd", Value("the version of zstd")),
     ("*/grub", "core", Value("the kind of GRUB's image")),
     ("*/grub", "modules", Changed("a module of GRUB")),
     ("*/grub", "names.*", Item("module of GRUB's image:", "modules of GRUB's image:")),
@@ -269,6 +280,8 @@ const SAME: &[(&str, &str, &str)] = &[
         "epoch",
         "input.rootfs.source_date_epoch",
     ),
+    ("raw-image/erofs", "tree", "input.rootfs.tree"),
+    ("raw-image/erofs", "epoch", "input.rootfs.source_date_epoch"),
 ];
 
 /// The word for a field, and the names that `*` stood for. `place` is a stage, or `stage/part`.

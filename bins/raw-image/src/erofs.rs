@@ -1,0 +1,228 @@
+//! The root once more as EROFS, for the RAM store of that name: only where the description can choose it.
+//!
+//! Its chunks stand behind those of the disk in a second map, which is the medium's: one map to verify, one payload.
+
+use image::erofs::{self, Compression, Parameters};
+use manifest::Erofs;
+use ram_deploy::cmdline::Cmdline;
+use ram_deploy::store::Kind;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stage::{Context, Error, Result};
+use store::Store;
+use store::chunk_map::{CHUNK_SIZE, Chunk, ChunkMap};
+use store::tree::Tree;
+
+use crate::Input;
+use crate::chunker::{Chunked, Chunker};
+use crate::initrd;
+use crate::layout::Ids;
+use crate::root::{Added, Root, Sink};
+
+/// The version of what is written. Changelog. 1: the first.
+const VERSION: u32 = 1;
+
+/// What compresses the image, where one is wanted: where the kernelcmdline says `rd.ramforge.store=erofs`, or `auto` and
+/// the kernel can mount it.
+///
+/// # Errors
+/// Exit code 3 where the kernel cannot do what is asked for.
+pub(crate) fn wanted(cx: &Context, tree: &Tree, input: &Input) -> Result<Option<Compression>> {
+    let cmdline = Cmdline::parse(&input.plan.kernelcmdline);
+    let kind = Kind::wanted(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
+    let is_asked = match kind {
+        Some(Kind::Erofs) => true,
+        Some(_) => return Ok(None),
+        None => false,
+    };
+    match (able(cx.store(), tree, input)?, is_asked) {
+        (Ok(compression), _) => Ok(Some(compression)),
+        (Err(_), false) => Ok(None),
+        (Err(lack), true) => Err(Error::refused(format!(
+            "kernelcmdline: rd.ramforge.store=erofs: the kernel {} has no {lack}",
+            input.rootfs.kernel.release
+        ))
+        .advice(
+            "choose a kernel package that has it, such as linux-image-amd64, or another RAM store",
+        )),
+    }
+}
+
+/// What of the compressions the kernel has; else what it lacks.
+fn able(
+    store: &Store,
+    tree: &Tree,
+    input: &Input,
+) -> Result<std::result::Result<Compression, String>> {
+    let kernel = initrd::kernel(input);
+    if let Some(lack) = kernel.lacks(store, tree, initramfs::EROFS)? {
+        return Ok(Err(format!("module {lack}, built in or not")));
+    }
+    let Some(config) = kernel.config(store, tree)? else {
+        return Ok(Ok(Compression::Lz4));
+    };
+    Ok(if config.has("CONFIG_EROFS_FS_ZIP_ZSTD") {
+        Ok(Compression::Zstd)
+    } else if config.has("CONFIG_EROFS_FS_ZIP") {
+        Ok(Compression::Lz4)
+    } else {
+        Err("CONFIG_EROFS_FS_ZIP".to_owned())
+    })
+}
+
+/// What the bytes of the image depend on.
+pub(crate) struct Facts {
+    parameters: Parameters,
+    level: i32,
+    key: Value,
+}
+
+impl Facts {
+    pub(crate) fn new(
+        input: &Input,
+        added: &Added,
+        ids: &Ids,
+        compression: Compression,
+        level: i32,
+    ) -> Self {
+        let (uuid, epoch) = (ids.erofs.printed(), input.rootfs.source_date_epoch);
+        let key = json!({
+            "version": VERSION,
+            "tree": input.rootfs.tree,
+            "added": added,
+            "uuid": uuid,
+            "epoch": epoch,
+            "compression": compression.name(),
+            "compressor": compression.version(),
+            "level": level,
+            "zstd": zstd::zstd_safe::version_number(),
+        });
+        let parameters = Parameters {
+            uuid,
+            epoch,
+            compression,
+        };
+        Self {
+            parameters,
+            level,
+            key,
+        }
+    }
+}
+
+/// An image as chunks.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    size: u64,
+    chunks: Chunked,
+}
+
+/// An image that was made.
+pub(crate) struct Made {
+    content: Content,
+    compression: Compression,
+}
+
+/// Writes the image as chunks of its own.
+///
+/// # Errors
+/// Those of the store; exit code 1 where EROFS cannot express an entry.
+pub(crate) fn write(cx: &Context, root: &Root, facts: &Facts) -> Result<Made> {
+    let content = cx.cached("erofs", &facts.key, || {
+        let most = erofs::most_size(root.nodes()).next_multiple_of(CHUNK_SIZE);
+        let mut chunker = Chunker::new(cx.store(), most, facts.level);
+        let mut sink = Sink::new(&mut chunker);
+        let mut open = |index| root.open(index);
+        let done = erofs::write(&facts.parameters, root.nodes(), &mut sink, &mut open);
+        let size = sink.end(done)?;
+        Ok(Content {
+            // Its last chunk is a whole one; what lies behind the file system is zero and costs nothing.
+            size: size.next_multiple_of(CHUNK_SIZE),
+            chunks: chunker.finish()?,
+        })
+    })?;
+    Ok(Made {
+        content,
+        compression: facts.parameters.compression,
+    })
+}
+
+impl Made {
+    /// The section of the image, with a map in which it stands behind `disk`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn behind(self, store: &Store, disk: &ChunkMap) -> Result<Erofs> {
+        let (offset, size) = (disk.size, self.content.size);
+        // Partitions begin on whole chunks, and the disk ends with one.
+        let first = offset.div_ceil(CHUNK_SIZE);
+        let data_bytes = self.content.chunks.data_bytes;
+        let behind = self.content.chunks.chunks.into_iter().map(|chunk| Chunk {
+            at: chunk.at + first,
+            ..chunk
+        });
+        let mut map = disk.clone();
+        map.size = offset + size;
+        map.chunks.extend(behind);
+        Ok(Erofs {
+            map: map.write(store)?,
+            offset,
+            size,
+            data_bytes,
+            frame_bytes: map.payload().1,
+            compression: self.compression.name().to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manifest::{Digest, Object};
+    use store::chunk_map::FORMAT;
+
+    fn chunk(at: u64, bytes: &[u8]) -> Chunk {
+        Chunk {
+            at,
+            blake3: Digest::of(bytes),
+            frame: Object::of(bytes),
+        }
+    }
+
+    #[test]
+    fn the_image_stands_behind_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let disk = ChunkMap {
+            format: FORMAT,
+            size: 3 * CHUNK_SIZE,
+            chunk_size: CHUNK_SIZE,
+            chunks: vec![chunk(0, b"table"), chunk(2, b"root")],
+        };
+        let made = Made {
+            content: Content {
+                size: 2 * CHUNK_SIZE,
+                chunks: Chunked {
+                    chunks: vec![chunk(0, b"root"), chunk(1, b"image")],
+                    data_bytes: 8192,
+                    compressed: 2,
+                },
+            },
+            compression: Compression::Lz4,
+        };
+        let erofs = made.behind(&store, &disk).unwrap();
+        assert_eq!((erofs.offset, erofs.size), (3 * CHUNK_SIZE, 2 * CHUNK_SIZE));
+        assert_eq!(
+            (erofs.data_bytes, erofs.compression.as_str()),
+            (8192, "lz4")
+        );
+        let map = ChunkMap::parse(&store.get(&erofs.map).unwrap()).unwrap();
+        let places: Vec<u64> = map.chunks.iter().map(|chunk| chunk.at).collect();
+        assert_eq!((places, map.size), (vec![0, 2, 3, 4], 5 * CHUNK_SIZE));
+        // What both hold travels once.
+        assert_eq!(
+            erofs.frame_bytes,
+            (b"table".len() + b"root".len() + b"image".len()) as u64
+        );
+    }
+}
