@@ -27,6 +27,13 @@ pub(super) fn held(path: &Path) -> Option<(Object, File)> {
     (mark(&file, &object)? == found).then_some((object, file))
 }
 
+/// Whether the open file holds that object, and was not touched since it was marked.
+pub(super) fn holds(file: &File, object: &Object) -> bool {
+    let mut value = [0; 256];
+    let length = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut value).unwrap_or(0);
+    mark(file, object).is_some_and(|m| value.get(..length) == Some(m.as_bytes()))
+}
+
 /// Marks a file that was just written.
 pub(super) fn set(file: &File, object: &Object) {
     if let Some(mark) = mark(file, object) {

@@ -7,11 +7,12 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use manifest::Object;
-use rustix::fs::FallocateFlags;
+use rustix::fs::{CWD, FallocateFlags, OFlags, RenameFlags};
+use rustix::io::Errno;
 use stage::{At, Result};
 use store::Store;
 use store::chunk_map::{Chunk, ChunkMap};
@@ -31,6 +32,10 @@ pub(super) fn patch(store: &Store, map: &Object, path: &Path) -> Result<bool> {
     let Some((earlier, _)) = mark::held(path) else {
         return Ok(false);
     };
+    // The same image: it is there, and is not touched.
+    if earlier == *map {
+        return Ok(false);
+    }
     let (object, map) = (map, read(store, map)?);
     let Ok(before) = read(store, &earlier) else {
         return Ok(false);
@@ -45,7 +50,7 @@ pub(super) fn patch(store: &Store, map: &Object, path: &Path) -> Result<bool> {
         stage::interrupted()?;
         store.verify(&chunk.frame)?;
     }
-    let Some((hidden, file)) = out_of_sight(path)? else {
+    let Some((hidden, file)) = out_of_sight(path, &earlier)? else {
         return Ok(false);
     };
     let written = clear(&file, &map, &before, &same)
@@ -59,6 +64,9 @@ pub(super) fn patch(store: &Store, map: &Object, path: &Path) -> Result<bool> {
     written.map_err(|error| {
         error.advice("the earlier image was changed and is gone; run the same again")
     })?;
+    // A mark that outlives a power cut must not vouch for bytes that do not: its place was empty, so no file system takes
+    // this rename for a replacement and writes the bytes first.
+    file.sync_data().at(path)?;
     hidden.persist(path).map_err(|e| e.error).at(path)?;
     mark::set(&file, object);
     Ok(true)
@@ -79,27 +87,63 @@ fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, flags, offset, length)?)
 }
 
-/// The file at `path` under a name of its own, opened for writing; `None`, and everything as it was, where somebody
-/// else has it, or its file system knows no holes.
-fn out_of_sight(path: &Path) -> Result<Option<(TempPath, File)>> {
+/// The file at `path` under a name of its own, opened for writing; `None`, and everything as it was, where it is not that
+/// of `earlier` any more, somebody else has it, or its file system knows no holes.
+fn out_of_sight(path: &Path, earlier: &Object) -> Result<Option<(TempPath, File)>> {
+    // What cannot be changed is not moved either.
+    if owned(path, earlier).is_none() {
+        return Ok(None);
+    }
     let dir = path.parent().unwrap_or(Path::new("."));
     let hidden = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempfile_in(dir)
         .at(dir)?
         .into_temp_path();
-    fs::rename(path, &hidden).at(path)?;
-    let opened = OpenOptions::new().read(true).write(true).open(&hidden);
-    if let Ok(file) = opened
-        && let Ok(meta) = file.metadata()
-        && meta.nlink() == 1
-        && sys::lease::is_only_opener(&file)
-        && punch(&file, meta.len().next_multiple_of(PAGE as u64), PAGE as u64).is_ok()
+    match fs::rename(path, &hidden) {
+        // Another export was faster.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        done => done.at(path)?,
+    }
+    // Until it was out of sight another export could replace it, and anybody open it.
+    if let Some(file) = owned(&hidden, earlier)
+        && has_holes(&file)
     {
         return Ok(Some((hidden, file)));
     }
-    fs::rename(&hidden, path).at(path)?;
+    put_back(&hidden, path).at(path)?;
     Ok(None)
+}
+
+/// The file at `path`, opened for writing, where it is that of `earlier` and nobody else has it.
+fn owned(path: &Path, earlier: &Object) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let file = options.open(path).ok()?;
+    let is_owned = file.metadata().ok()?.nlink() == 1
+        && mark::holds(&file, earlier)
+        && sys::lease::is_only_opener(&file);
+    is_owned.then_some(file)
+}
+
+/// Whether the file's file system knows holes. The mark may be void afterwards: the time of writing changes.
+fn has_holes(file: &File) -> bool {
+    let behind = file
+        .metadata()
+        .map(|m| m.len().next_multiple_of(PAGE as u64));
+    behind.and_then(|at| punch(file, at, PAGE as u64)).is_ok()
+}
+
+/// Puts the file back, unless another export has put its own there meanwhile.
+fn put_back(hidden: &Path, path: &Path) -> io::Result<()> {
+    let flags = RenameFlags::NOREPLACE;
+    match rustix::fs::renameat_with(CWD, hidden, CWD, path, flags) {
+        Err(Errno::EXIST) => Ok(()),
+        // A file system that does not know how.
+        Err(Errno::INVAL) => fs::rename(hidden, path),
+        done => Ok(done?),
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +227,29 @@ mod tests {
         assert_eq!(meta.ino(), inode);
         assert_eq!(mark::held(&place.path()).map(|h| h.0), Some(map));
         assert_eq!(fs::read_dir(place.home.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn an_image_that_is_there_is_not_touched() {
+        let place = Place::new();
+        place.export(&image());
+        let before = fs::metadata(place.path()).unwrap();
+        let map = place.map(&image());
+        assert!(!patch(&place.store, &map, &place.path()).unwrap());
+        let after = fs::metadata(place.path()).unwrap();
+        assert_eq!(before.ctime_nsec(), after.ctime_nsec());
+    }
+
+    #[test]
+    fn a_file_that_another_export_put_there_meanwhile_is_not_changed() {
+        let place = Place::new();
+        place.export(&image());
+        let earlier = mark::held(&place.path()).unwrap().0;
+        place.export(&other());
+        assert!(out_of_sight(&place.path(), &earlier).unwrap().is_none());
+        assert!(fs::read(place.path()).unwrap() == other());
+        fs::remove_file(place.path()).unwrap();
+        assert!(out_of_sight(&place.path(), &earlier).unwrap().is_none());
     }
 
     #[test]
