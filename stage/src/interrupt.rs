@@ -1,8 +1,8 @@
 //! Ctrl-C, SIGTERM and SIGHUP, the end of the stage behind and of pipeline.sh: stop within a second, leave nothing
 //! running.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -15,8 +15,8 @@ use crate::exit::Exit;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Whether the reason is that nobody reads the result.
 static LONELY: AtomicBool = AtomicBool::new(false);
-/// Process group of the outside program that runs now; 0: none.
-static CHILD: AtomicI32 = AtomicI32::new(0);
+/// Process groups of the outside programs that run now: threads may run one each.
+static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 /// How long the stage may take to notice by itself.
 const GRACE: Duration = Duration::from_millis(600);
 
@@ -88,9 +88,9 @@ fn stop() {
     if INTERRUPTED.swap(true, Ordering::Relaxed) {
         return;
     }
-    kill_child();
+    kill_children();
     std::thread::sleep(GRACE);
-    kill_child();
+    kill_children();
     let words = LAST_WORDS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -106,13 +106,22 @@ pub(crate) fn on_interrupt(words: impl FnOnce() + Send + 'static) {
     *LAST_WORDS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(words));
 }
 
-/// Names the process group to be killed with us; `None` when it has ended.
-pub(crate) fn guard_child(group: Option<i32>) {
-    CHILD.store(group.unwrap_or(0), Ordering::Relaxed);
+/// Names a process group to be killed with us.
+pub(crate) fn guard_child(group: Pid) {
+    children().push(group);
 }
 
-fn kill_child() {
-    if let Some(group) = Pid::from_raw(CHILD.load(Ordering::Relaxed)) {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+/// The group has ended.
+pub(crate) fn forget_child(group: Pid) {
+    children().retain(|g| *g != group);
+}
+
+fn children() -> MutexGuard<'static, Vec<Pid>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kill_children() {
+    for group in children().iter() {
+        let _ = rustix::process::kill_process_group(*group, rustix::process::Signal::KILL);
     }
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use ::journal::Event;
 use manifest::Digest;
+use rustix::process::Pid;
 use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::error::{At, Error, Result};
-use crate::interrupt::{guard_child, interrupted};
+use crate::interrupt::{forget_child, guard_child, interrupted};
 
 /// Directories beside `$PATH` where administrators' programs lie.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -226,9 +227,10 @@ impl<'a> Command<'a> {
             .stderr(Stdio::piped());
         let path = PathBuf::from(self.inner.get_program());
         let child = self.inner.spawn().at(&path)?;
-        guard_child(i32::try_from(child.id()).ok());
+        let group = Pid::from_child(&child);
+        guard_child(group);
         let output = attend(child, self.input.take());
-        guard_child(None);
+        forget_child(group);
         let output = output.at(&path)?;
         interrupted()?;
         self.record(&output, begin.elapsed())?;
