@@ -29,7 +29,7 @@ use manifest::{StageKey, part_key, to_canonical};
 use serde_json::Value;
 use stage::{Error, Event, Result};
 use store::Store;
-use store::tree::{Kind, Tree};
+use store::tree::{Entry, Kind, Tree};
 use sys::namespace::{Network, Power, enter};
 
 use self::capture::Captured;
@@ -225,10 +225,17 @@ fn work(job: &Job, store: &Store) -> Result<Outcome> {
 fn with_initramfs(store: &Store, epoch: u64, seen: Captured, made: &Made) -> Result<Captured> {
     let root = mounts::TREE.as_ref();
     let is_dir = |path| seen.tree.get(path).is_some_and(|e| e.kind == Kind::Dir);
+    // A further name of what stood at the path has become a file of its own.
+    let has_names = |path: &str| {
+        let is_name = |e: &Entry| matches!(&e.kind, Kind::Hardlink(to) if to == path);
+        seen.tree.iter().any(is_name)
+    };
     match made {
         Made::None => Ok(seen),
         Made::Placed(path) => match path.rsplit_once('/') {
-            Some((dir, _)) if is_dir(dir) => capture::again(store, root, epoch, seen, &[dir, path]),
+            Some((dir, _)) if is_dir(dir) && !has_names(path) => {
+                capture::again(store, root, epoch, seen, &[dir, path])
+            }
             _ => capture::capture(store, root, epoch, &seen),
         },
         Made::Run(_) => {

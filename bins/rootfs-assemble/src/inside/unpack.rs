@@ -177,13 +177,20 @@ impl<'a> Unpacker<'a> {
         contents.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives directories their owners and modes.
+    /// Gives directories their owners and modes. One that several paths lead to has those of the first package.
     ///
     /// # Errors
     /// Exit code 1 with the path.
     pub fn finish_dirs(&self) -> Result<()> {
-        for (path, (_, meta)) in locked(&self.dirs).iter() {
-            files::finish_dir(path, *meta).at(path)?;
+        let dirs = locked(&self.dirs);
+        let mut dirs: Vec<_> = dirs.iter().collect();
+        dirs.sort_by_key(|(path, (index, _))| (*index, *path));
+        let mut done = HashSet::new();
+        for (path, (_, meta)) in dirs {
+            let real = fs::canonicalize(path).at(path)?;
+            if !super::mounts::is_mounted(&real) && done.insert(real) {
+                files::finish_dir(path, *meta).at(path)?;
+            }
         }
         Ok(())
     }
@@ -453,5 +460,39 @@ mod tests {
         assert_eq!(unpacker.without_lost(0, unpacked).paths, ["/g"]);
         let error = unpacker.claim(2, &file("f")).unwrap_err().to_string();
         assert!(error.contains("also in package new"), "{error}");
+    }
+
+    #[test]
+    fn of_two_paths_to_a_directory_the_first_package_decides() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let home = tempfile::tempdir().unwrap();
+        let (real, link) = (home.path().join("real"), home.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let owner = fs::metadata(&real).unwrap();
+        let meta = |mode| Meta {
+            mode,
+            uid: owner.uid(),
+            gid: owner.gid(),
+            mtime: 0,
+        };
+        // A map's order is another one every time.
+        for _ in 0..20 {
+            let dirs = HashMap::from([
+                (link.clone(), (1, meta(0o755))),
+                (real.clone(), (0, meta(0o700))),
+            ]);
+            let unpacker = Unpacker {
+                store: &Store::open(home.path()).unwrap(),
+                names: Vec::new(),
+                owners: HashMap::new(),
+                lost: HashMap::new(),
+                dirs: Mutex::new(dirs),
+                contents: Mutex::default(),
+            };
+            unpacker.finish_dirs().unwrap();
+            let mode = fs::metadata(&real).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700);
+        }
     }
 }
