@@ -112,6 +112,8 @@ impl Device {
     pub fn open_unwatched(&self) -> io::Result<File> {
         // Not below /run, which systemd mounts without device nodes.
         let path = Path::new("/dev").join(format!(".ramforge-{}", self.name.replace('!', "-")));
+        // One that was left behind may be that of another device.
+        let _ = fs::remove_file(&path);
         self.make_node(&path)?;
         let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
         fs::remove_file(&path)?;
