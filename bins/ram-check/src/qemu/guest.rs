@@ -14,12 +14,12 @@ use tempfile::TempDir;
 use super::error::{At, Error, Result};
 use super::machine::{self, Bus, MEDIUM_ID, Machine};
 use super::monitor::Monitor;
-use super::serial::{Log, Mark, compile};
+use super::serial::{Log, Mark, TORN, compile};
 
 /// How often a waiting thread looks whether it shall go on.
 const POLL: Duration = Duration::from_millis(100);
-/// A guest that has said nothing for so long is asked for its prompt again: a message of the kernel may have got into the
-/// middle of the first one.
+/// A guest that has said nothing for so long is asked for its prompt again where a message of the kernel has got into the
+/// middle of the first one. Elsewhere it is not: a boot that waits for a person does not come up by itself.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Time for a failing guest to finish its last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -172,9 +172,11 @@ impl Guest {
         Ok(Outcome::Timeout)
     }
 
-    /// Types an empty line where nothing was heard for long; says whether it did.
+    /// Types an empty line where nothing was heard for long after a torn prompt; says whether it did.
     fn asked_again(&mut self, heard: Instant, closed: bool) -> Result<bool> {
-        let silent = heard.elapsed() > SILENCE && !closed;
+        let silent = heard.elapsed() > SILENCE
+            && !closed
+            && compile(TORN)?.is_match(self.shared.log().from(0));
         if silent {
             self.type_line("")?;
         }

@@ -18,6 +18,8 @@ const MARKS: &[(&str, &str)] = &[
 ];
 /// The prompt that says: the system is up, as a regular expression. A message of the kernel may follow it on its line.
 pub const LOGIN: &str = r"(?m)^\S+ login: ?(?:$|\[ *\d+\.\d+\] )";
+/// What is left of a prompt at the beginning of a line where a message of the kernel got into the middle of it.
+pub(super) const TORN: &str = r"(?m)^(?: ?login|ogin|gin|in|n)?: ?(?:$|\[ *\d+\.\d+\] )";
 /// Bytes before an unfinished line that are looked at again: no mark is longer.
 const OVERLAP: usize = 256;
 
@@ -190,6 +192,25 @@ mod tests {
     fn a_message_of_the_kernel_may_follow_the_prompt() {
         let log = log(&[b"Debian 12\nhost login: [   45.123456] random: crng\n"]);
         assert_eq!(log.marks.len(), 1, "{:?}", log.marks);
+    }
+
+    #[test]
+    fn a_torn_prompt_is_told_from_other_questions() {
+        let torn = compile(TORN).unwrap();
+        for text in [
+            "host lo[   45.1] random: crng\ngin: ",
+            "host login[   45.1] x\n: ",
+            "host[    4.5] x\n login: ",
+        ] {
+            assert!(torn.is_match(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "-- Press any key to proceed --",
+            "Passphrase: ",
+            "[ 1.2] a: ",
+        ] {
+            assert!(!torn.is_match(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]
