@@ -1,6 +1,7 @@
 //! Files for people: the ISO, the network boot set, the sparse disk image, the package list, the lock and the manifest.
 //!
-//! A file is written beside its place and renamed, so that an interrupted export leaves no half file.
+//! A file is written beside its place and renamed, so that an interrupted export leaves no half file. The disk image may
+//! be an earlier one that was [changed](patch): out of its place as well.
 //! An extended attribute remembers which object a file holds (see [`mark`]); an untouched file is not written again.
 
 mod disk_image;

@@ -10,8 +10,12 @@ use std::path::Path;
 use manifest::Object;
 
 const ATTRIBUTE: &str = "user.ramforge.object";
-/// The version of how files are exported. Changelog. 1: the first. 2: the mark has the object's size.
-const VERSION: u32 = 2;
+/// The version of how files are exported. Changelog. 1: the first. 2: the mark has the object's size. 3: it holds until
+/// the machine starts again.
+const VERSION: u32 = 3;
+/// Names the time from one start of the kernel to the next: what was written in an earlier one may not have reached the
+/// disk, though the mark has.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The object that the file at `path` holds, and the file; `None` where it has no mark or was touched since.
 pub(super) fn held(path: &Path) -> Option<(Object, File)> {
@@ -47,8 +51,10 @@ fn mark(file: &File, object: &Object) -> Option<String> {
     let meta = file.metadata().ok()?;
     let (length, seconds, nanos) = (meta.len(), meta.mtime(), meta.mtime_nsec());
     let Object { blake3, size } = object;
+    let boot = std::fs::read_to_string(BOOT).ok()?;
     Some(format!(
-        "{VERSION} {blake3} {size} {length} {seconds}.{nanos}"
+        "{VERSION} {blake3} {size} {length} {seconds}.{nanos} {}",
+        boot.trim()
     ))
 }
 

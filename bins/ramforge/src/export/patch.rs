@@ -27,7 +27,8 @@ const SHARE: usize = 4;
 /// Makes the earlier export at `path` the image of `map`; `false`, and nothing changed, where that is not possible.
 ///
 /// # Errors
-/// Exit code 6 where a frame is damaged: nothing was changed then. 1 where the file cannot be written: then it is gone.
+/// Exit code 6 where a frame is damaged, 1 where the file cannot be written, 130 after a signal: the earlier image stays
+/// then, unless its own frames are gone from the store.
 pub(super) fn patch(store: &Store, map: &Object, path: &Path) -> Result<bool> {
     let Some((earlier, _)) = mark::held(path) else {
         return Ok(false);
@@ -61,15 +62,35 @@ pub(super) fn patch(store: &Store, map: &Object, path: &Path) -> Result<bool> {
                 .iter()
                 .try_for_each(|c| write_chunk(store, &map, c, &file))
         });
-    written.map_err(|error| {
-        error.advice("the earlier image was changed and is gone; run the same again")
-    })?;
-    // A mark that outlives a power cut must not vouch for bytes that do not: its place was empty, so no file system takes
-    // this rename for a replacement and writes the bytes first.
-    file.sync_data().at(path)?;
+    if let Err(error) = written {
+        return Err(match undo(store, &map, &before, &same, &file) {
+            Ok(()) => {
+                put_back(&hidden, path).at(path)?;
+                mark::set(&file, &earlier);
+                error
+            }
+            Err(_) => error.advice("the earlier image was changed and is gone; run the same again"),
+        });
+    }
     hidden.persist(path).map_err(|e| e.error).at(path)?;
     mark::set(&file, object);
     Ok(true)
+}
+
+/// Makes the earlier image of it again.
+fn undo(
+    store: &Store,
+    map: &ChunkMap,
+    before: &ChunkMap,
+    same: &HashSet<u64>,
+    file: &File,
+) -> Result<()> {
+    let path = Path::new("the earlier image");
+    clear(file, map, before, same).at(path)?;
+    file.set_len(before.size).at(path)?;
+    let differs = |chunk: &&Chunk| !same.contains(&chunk.at);
+    let mut chunks = before.chunks.iter().filter(differs);
+    chunks.try_for_each(|chunk| write_chunk(store, before, chunk, file))
 }
 
 /// Makes holes of what the new image has not, or has otherwise.
@@ -280,6 +301,21 @@ mod tests {
         let error = patch(&place.store, &map, &place.path()).unwrap_err();
         assert_eq!(error.exit(), stage::Exit::Damaged);
         assert!(fs::read(place.path()).unwrap() == image());
+    }
+
+    #[test]
+    fn what_cannot_be_finished_is_undone() {
+        let place = Place::new();
+        place.export(&image());
+        let mut map = read(&place.store, &place.map(&other())).unwrap();
+        // A whole frame, of other bytes than the map says.
+        map.chunks[6].blake3 = Digest::of(b"others");
+        let map = map.write(&place.store).unwrap();
+        let error = patch(&place.store, &map, &place.path()).unwrap_err();
+        assert_eq!(error.exit(), stage::Exit::Damaged);
+        assert!(fs::read(place.path()).unwrap() == image());
+        let earlier = place.map(&image());
+        assert_eq!(mark::held(&place.path()).map(|h| h.0), Some(earlier));
     }
 
     #[test]

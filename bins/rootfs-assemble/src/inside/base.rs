@@ -19,7 +19,8 @@ use crate::job::Job;
 
 /// The version of how packages are installed. Changelog. 1: the first. 2: essential packages are configured
 /// before all others. 3: a package's lists are in the order of their paths. 4: of a link and a directory the first
-/// package's stays, and a hard link keeps the content of a file that another package has taken over.
+/// package's stays, and a hard link keeps the content of a file that another package has taken over;
+/// of two paths of a directory the first package's mode counts.
 const VERSION: u32 = 4;
 /// The name of this part of the work.
 const PART: &str = "base tree";

@@ -113,7 +113,7 @@ impl<'a> Guest<'a> {
             false => Some(self.store.put(&bytes)?),
         };
         tell(&path, args, status, begin, log);
-        if killed::for_lack_of_memory() > killed {
+        if status.success() && killed::for_lack_of_memory() > killed {
             let fact = "while it ran, the kernel killed a process of this host for lack of memory";
             return Err(Error::failed(format!("{program}: {fact}"))
                 .advice("free some memory and run the same again"));

@@ -5,7 +5,8 @@
 //! a program was killed; what remains is that shells say so, and that the kernel counts what it killed itself for lack
 //! of memory.
 //!
-//! *Not seen:* one that somebody kills by hand below a parent that is no shell, or where the shell keeps quiet: bash in a
+//! *Not seen:* what the description's own scripts say, which may kill what they have started; and one that somebody kills
+//! by hand below a parent that is no shell, or where the shell keeps quiet: bash in a
 //! pipe or a substitution, dash where the program's errors go to /dev/null.
 
 use std::fs;
