@@ -157,6 +157,10 @@ fn as_packed(system: &mut Booted) {
     assert_eq!(system.sure("stat -c '%a %F' /tmp"), "1777 directory");
     assert_eq!(system.sure("stat -c '%a %u %g' /"), "755 0 0");
     assert_eq!(system.sure("stat -c %h /usr/bin/perl"), "2");
+    // Every link leads somewhere, as each lies in its block; files and directories are on one device.
+    system.sure("find / -xdev -type l -exec readlink {} + >/dev/null");
+    system.sure("[ $(stat -c %d /) = $(stat -c %d /usr/bin/perl) ]");
+    system.sure("tar --one-file-system -cf - -C / etc/passwd | tar -t | grep -q passwd");
     let differs = system.ask("dpkg --verify").output;
     assert!(differs.lines().all(|l| l.contains(" c ")), "{differs}");
 }

@@ -236,11 +236,14 @@ impl Config {
             return Err(Stop::new(fact, ONE_RELEASE));
         }
         if let Some(erofs) = &self.erofs
-            && (!pages::is_whole(erofs.offset) || erofs.offset < self.image_size)
+            && (!pages::is_whole(erofs.offset)
+                || !pages::is_whole(erofs.size)
+                || erofs.offset < self.image_size
+                || erofs.offset.checked_add(erofs.size).is_none())
         {
             let fact = format!(
-                "the EROFS image lies at byte {}; expected whole pages behind the {} bytes of the disk image",
-                erofs.offset, self.image_size
+                "the EROFS image of {} bytes lies at byte {}; expected whole pages behind the {} bytes of the disk image",
+                erofs.size, erofs.offset, self.image_size
             );
             return Err(Stop::new(fact, ONE_RELEASE));
         }

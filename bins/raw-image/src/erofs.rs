@@ -6,6 +6,7 @@ use image::erofs::{self, Compression, Parameters};
 use manifest::Erofs;
 use ram_deploy::cmdline::Cmdline;
 use ram_deploy::store::Kind;
+use ram_deploy::store::erofs::version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::{Context, Error, Result};
@@ -17,10 +18,25 @@ use crate::Input;
 use crate::chunker::{Chunked, Chunker};
 use crate::initrd;
 use crate::layout::Ids;
-use crate::root::{Added, Root, Sink};
+use crate::root::{self, Added, Root, Sink};
 
-/// The version of what is written. Changelog. 1: the first.
-const VERSION: u32 = 1;
+/// The version of what is written. Changelog. 1: the first. 2: a symbolic link lies in one block with its inode.
+const VERSION: u32 = 2;
+const _: () = assert!(
+    root::VERSION == 3,
+    "the nodes are made in another way: raise VERSION"
+);
+/// The first Linux that reads what is written.
+const SINCE: (u32, u32) = (5, 19);
+/// What the kernel must have been built with: the format, and what keeps attributes and hard links.
+const OPTIONS: [&str; 6] = [
+    "CONFIG_EROFS_FS_ZIP",
+    "CONFIG_EROFS_FS_XATTR",
+    "CONFIG_EROFS_FS_POSIX_ACL",
+    "CONFIG_EROFS_FS_SECURITY",
+    "CONFIG_TMPFS_XATTR",
+    "CONFIG_TMPFS_POSIX_ACL",
+];
 
 /// What compresses the image, where one is wanted: where the kernelcmdline says `rd.ramforge.store=erofs`, or `auto` and
 /// the kernel can mount it.
@@ -58,16 +74,20 @@ fn able(
     if let Some(lack) = kernel.lacks(store, tree, initramfs::EROFS)? {
         return Ok(Err(format!("module {lack}, built in or not")));
     }
+    if version(kernel.release).is_none_or(|version| version < SINCE) {
+        let (major, minor) = SINCE;
+        return Ok(Err(format!("EROFS of Linux {major}.{minor}")));
+    }
     let Some(config) = kernel.config(store, tree)? else {
-        return Ok(Ok(Compression::Lz4));
+        return Ok(Err("configuration in the tree that tells".to_owned()));
     };
-    Ok(if config.has("CONFIG_EROFS_FS_ZIP_ZSTD") {
-        Ok(Compression::Zstd)
-    } else if config.has("CONFIG_EROFS_FS_ZIP") {
-        Ok(Compression::Lz4)
-    } else {
-        Err("CONFIG_EROFS_FS_ZIP".to_owned())
-    })
+    if let Some(lack) = OPTIONS.iter().find(|option| !config.has(option)) {
+        return Ok(Err((*lack).to_owned()));
+    }
+    Ok(Ok(match config.has("CONFIG_EROFS_FS_ZIP_ZSTD") {
+        true => Compression::Zstd,
+        false => Compression::Lz4,
+    }))
 }
 
 /// What the bytes of the image depend on.

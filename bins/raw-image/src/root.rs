@@ -23,7 +23,7 @@ const ROUND: u64 = 32 << 20;
 
 /// The version of how the file system is laid out. Changelog. 1: the first. 2: the overlay's files lie last.
 /// 3: access control lists have the form of the disk.
-const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 3;
 
 /// What the disk adds to the tree: path and content.
 pub(crate) type Added = BTreeMap<String, Object>;

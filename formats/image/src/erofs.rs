@@ -154,7 +154,8 @@ fn bodies(
         let xattrs = format::xattrs(&node.xattrs).ok_or_else(|| unknown_xattr(node))?;
         let data = match files.remove(&index) {
             Some(content) => Data::File(content),
-            None => data(node, names.entries(index), out).map_err(Error::io(&node.path))?,
+            None => data(node, xattrs.len(), names.entries(index), out)
+                .map_err(Error::io(&node.path))?,
         };
         bodies.push(Body { xattrs, data });
     }
@@ -232,15 +233,15 @@ fn files(
     Ok(done.into_iter().collect())
 }
 
-/// Puts the blocks of a node out that is no file.
-fn data(node: &Node, entries: &[Entry], out: &mut Out<'_>) -> io::Result<Data> {
+/// Puts the blocks of a node out that is no file and has `xattrs` bytes of extended attributes.
+fn data(node: &Node, xattrs: usize, entries: &[Entry], out: &mut Out<'_>) -> io::Result<Data> {
     Ok(match &node.kind {
         Kind::Hardlink(_) | Kind::File(_) => Data::Name,
         Kind::Char(major, minor) | Kind::Block(major, minor) => {
             Data::Device(format::device(*major, *minor))
         }
         Kind::Fifo => Data::Device(0),
-        Kind::Symlink(target) if target.len() <= INLINE => {
+        Kind::Symlink(target) if INODE + xattrs + target.len() <= BLOCK => {
             Data::Flat(0, target.len(), target.clone().into_bytes())
         }
         Kind::Symlink(target) => {
@@ -270,7 +271,12 @@ fn place(bodies: &[Body]) -> (Vec<Option<usize>>, usize) {
     let mut free = Places::new(2 * SLOT);
     let place = |body: &Body| {
         let (fixed, inline) = body.lengths()?;
-        Some(free.take(fixed, inline))
+        Some(match body.data {
+            // Linux before 6.12 reads a link only where it lies in one block with its whole inode. Directories become
+            // flat later.
+            Data::Flat(..) if inline > 0 => free.take(0, fixed + inline),
+            _ => free.take(fixed, inline),
+        })
     };
     let places = bodies.iter().map(place).collect();
     (places, free.end())
@@ -380,6 +386,28 @@ fn unknown_xattr(node: &Node) -> Error {
     Error::unfit(
         &node.path,
         format!("extended attributes {}", names.join(", ")),
-        "user.*, trusted.*, security.* or access control lists, of at most 64 KiB",
+        "user.*, trusted.*, security.* or access control lists, of at most 64 KiB each and 256 KiB in all",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_lies_in_one_block_with_its_inode() {
+        let links = (0..2000_usize).map(|n| {
+            let (xattrs, length) = (n % 7 * 12, 1 + n * 37 % 300);
+            Body {
+                xattrs: vec![0; xattrs],
+                data: Data::Flat(0, length, vec![b'x'; length]),
+            }
+        });
+        let bodies: Vec<Body> = links.collect();
+        let (places, _) = place(&bodies);
+        for (body, at) in bodies.iter().zip(places) {
+            let (fixed, inline) = body.lengths().unwrap();
+            assert!(at.unwrap() % BLOCK + fixed + inline <= BLOCK, "{at:?}");
+        }
+    }
 }

@@ -9,18 +9,19 @@
 //! What is mounted below the overlay is detached when that stands: it holds it itself, so nobody finds it, and nothing is
 //! in the way of a shutdown. A loop device would be: systemd tries to take it apart in the end, and says that it cannot.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::config::{Config, Erofs as Image};
 use crate::console::Console;
-use crate::init::mount;
 use crate::modules::Loader;
 use crate::ram;
 use crate::ramdisk::RamDisk;
@@ -80,15 +81,23 @@ impl Erofs {
     /// A sentence.
     pub fn open(&self, loader: &mut Loader, console: &Console) -> Result<Disk> {
         for module in MODULES {
-            // One that is missing is found missing when something is mounted.
             if let Err(error) = loader.load(module, "") {
                 console.log(&format!("module {module}: {error}"));
             }
         }
+        // Now, while the medium is there and another store can be chosen.
+        let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        let has = |kind: &str| {
+            let mut lines = known.lines();
+            lines.any(|l| l.split_ascii_whitespace().last() == Some(kind))
+        };
+        if let Some(kind) = MODULES.iter().find(|kind| !has(kind)) {
+            return Err(failed(kind, &Errno::NODEV.into()));
+        }
         let disk = match takes_files() {
             false => open_ram_disk(&self.disk, self.image.size, loader)?,
             true => {
-                let made = mount("ramfs", "ramfs", Path::new(HOLD), SAFE, "")
+                let made = mount_at("ramfs", Path::new("ramfs"), Path::new(HOLD), SAFE, "")
                     .and_then(|()| File::create(file())?.set_len(self.image.size))
                     .and_then(|()| Disk::file(&file()));
                 made.map_err(|e| failed("a ramfs for the image", &e))?
@@ -108,13 +117,14 @@ impl Erofs {
         };
         let source = source.map_err(|e| failed("the RAM disk", &e))?;
         let lower = Path::new(LOWER);
-        let mounted = mount_at("erofs", &source, lower, MountFlags::RDONLY);
+        let mounted = mount_at("erofs", &source, lower, MountFlags::RDONLY, "");
         mounted.map_err(|e| failed(&source.display().to_string(), &e))?;
         console.log(&format!("the root is EROFS in {}", source.display()));
         let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
         let options = self.options(limit, tmpfs::nodes());
         let upper = Path::new(UPPER);
-        let mounted = mount("tmpfs", "tmpfs", upper, MountFlags::empty(), &options);
+        let tmpfs = Path::new("tmpfs");
+        let mounted = mount_at("tmpfs", tmpfs, upper, MountFlags::empty(), &options);
         mounted.map_err(|e| failed(&format!("a tmpfs with {options}"), &e))?;
         overlay(upper).map_err(|e| failed("the overlay", &e))?;
         let adapted = tmpfs::adapt_fstab(Path::new(SYSROOT), "overlay");
@@ -127,8 +137,11 @@ impl Erofs {
     pub fn remove(&self) {
         // Where nothing is mounted there is nothing to remove.
         let _ = rustix::mount::unmount(SYSROOT, UnmountFlags::DETACH);
+        let in_ram_disk = !fs::exists(file()).unwrap_or(false);
         detach();
-        self.disk.remove();
+        if in_ram_disk {
+            self.disk.remove();
+        }
     }
 
     /// The options of the tmpfs for what is written: never larger than what leaves the system its reserve.
@@ -158,21 +171,35 @@ fn probe() -> io::Result<Errno> {
     // One that is left of an earlier try.
     let _ = fs::remove_file(socket);
     let _listener = UnixListener::bind(socket)?;
-    let mounted = mount_at("erofs", socket, Path::new(LOWER), MountFlags::RDONLY);
+    let mounted = mount_at("erofs", socket, Path::new(LOWER), MountFlags::RDONLY, "");
     fs::remove_file(socket)?;
     let error = mounted.err().and_then(|e| Errno::from_io_error(&e));
     error.ok_or_else(|| io::Error::other("a socket was mounted"))
 }
 
 /// The first two numbers of a kernel's release.
-fn version(release: &str) -> Option<(u32, u32)> {
+pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn mount_at(kind: &str, source: &Path, place: &Path, flags: MountFlags) -> io::Result<()> {
+/// Mounts a file system at `place`, which is made where it is not there.
+fn mount_at(
+    kind: &str,
+    source: &Path,
+    place: &Path,
+    flags: MountFlags,
+    options: &str,
+) -> io::Result<()> {
     fs::create_dir_all(place)?;
-    Ok(rustix::mount::mount(source, place, kind, flags, None)?)
+    let options = CString::new(options)?;
+    Ok(rustix::mount::mount(
+        source,
+        place,
+        kind,
+        flags,
+        Some(options.as_c_str()),
+    )?)
 }
 
 /// Mounts the overlay of the image and the tmpfs.
@@ -182,14 +209,14 @@ fn overlay(upper: &Path) -> io::Result<()> {
     fs::create_dir_all(&work)?;
     dress(&over, Path::new(LOWER))?;
     // A file keeps its hard links when it is copied, a directory may be renamed, and what changes owner or mode alone
-    // is not copied.
+    // is not copied; files and directories are on one device, and stay what they are for tar and find.
     let options = format!(
-        "lowerdir={LOWER},upperdir={},workdir={},index=on,redirect_dir=on,metacopy=on",
+        "lowerdir={LOWER},upperdir={},workdir={},index=on,redirect_dir=on,metacopy=on,xino=on",
         over.display(),
         work.display()
     );
-    let flags = MountFlags::empty();
-    mount("overlay", "overlay", Path::new(SYSROOT), flags, &options)
+    let (source, place) = (Path::new("overlay"), Path::new(SYSROOT));
+    mount_at("overlay", source, place, MountFlags::empty(), &options)
 }
 
 /// The root directory of an overlay looks like that of its upper layer.
@@ -197,7 +224,24 @@ fn dress(over: &Path, lower: &Path) -> io::Result<()> {
     let like = fs::metadata(lower)?;
     std::os::unix::fs::chown(over, Some(like.uid()), Some(like.gid()))?;
     fs::set_permissions(over, fs::Permissions::from_mode(like.mode() & 0o7777))?;
+    copy_xattrs(lower, over)?;
     File::open(over)?.set_modified(like.modified()?)
+}
+
+/// Gives `to` the extended attributes of `from`; those of users where the file system has them.
+fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut names, mut value) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let length = rustix::fs::listxattr(from, &mut names[..])?;
+    for name in names[..length].split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        let name = CString::new(name)?;
+        let length = rustix::fs::getxattr(from, &name, &mut value[..])?;
+        match rustix::fs::setxattr(to, &name, &value[..length], XattrFlags::empty()) {
+            // tmpfs has them since Linux 6.6.
+            Err(Errno::OPNOTSUPP) if name.to_bytes().starts_with(b"user.") => {}
+            set => set?,
+        }
+    }
+    Ok(())
 }
 
 /// Detaches what lies below the overlay; the overlay, where it stands, holds it.

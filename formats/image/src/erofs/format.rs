@@ -226,7 +226,8 @@ pub(super) fn xattrs(all: &[(String, Vec<u8>)]) -> Option<Vec<u8>> {
         put(&mut out, value);
         out.resize(out.len().next_multiple_of(4), 0);
     }
-    Some(out)
+    // i_xattr_icount has 16 bits.
+    (out.len() <= XATTR_HEADER + 4 * 0xfffe).then_some(out)
 }
 
 /// Type bits of a mode, and type in a directory entry (`linux/stat.h`, `linux/fs_types.h`).
