@@ -11,9 +11,9 @@ mod tarball;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use manifest::{Disk, Manifest, Media, Object, Plan, Rootfs};
 use stage::{At, Error, Event, Exit, Repaired, Result};
@@ -23,8 +23,8 @@ use crate::{objects, print, run};
 
 /// How the names of unfinished files begin; pipeline.sh's manifest has one as well.
 const UNFINISHED: &str = ".ramforge-";
-/// An unfinished file that was not written to for so many seconds has no owner.
-const FORGOTTEN: i64 = 3600;
+/// An unfinished file that was not written to for that long has no owner.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 pub(crate) fn export(store: &Store, manifest: Option<&Path>, dir: &Path) -> Result<()> {
     let manifest = Manifest::parse(&objects::text(manifest)?)?;
@@ -155,17 +155,18 @@ fn media(store: &Store, manifest: &Manifest, stem: &Path) -> Result<Written> {
     Ok(written)
 }
 
-/// Removes what killed runs have left beside the files: what nobody has written to, or renamed, for an hour. An earlier
-/// image that is being changed has an old time of writing, and a new one of its change of name.
+/// Removes what killed runs have left beside the files: what nobody has written to for an hour. An earlier image that is
+/// being changed has an old time of writing, and a lock.
 fn sweep(dir: &Path) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |n| n.as_secs().cast_signed());
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let changed = entry.metadata().map(|m| m.mtime().max(m.ctime()));
-        let old = changed.is_ok_and(|at| now - at > FORGOTTEN);
+        let changed = entry.metadata().and_then(|m| m.modified());
+        let old = changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FORGOTTEN));
         if old && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            // What cannot be removed now is looked at again next time.
-            let _ = fs::remove_file(entry.path());
+            let in_use = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_err());
+            if !in_use {
+                // What cannot be removed now is looked at again next time.
+                let _ = fs::remove_file(entry.path());
+            }
         }
     }
 }

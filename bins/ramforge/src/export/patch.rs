@@ -108,11 +108,17 @@ fn punch(file: &File, offset: u64, length: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, flags, offset, length)?)
 }
 
-/// The file at `path` under a name of its own, opened for writing; `None`, and everything as it was, where it is not that
-/// of `earlier` any more, somebody else has it, or its file system knows no holes.
+/// The file at `path` under a name of its own, opened for writing and locked; `None`, and everything as it was, where it
+/// is not that of `earlier` any more, somebody else has it, or its file system knows no holes.
 fn out_of_sight(path: &Path, earlier: &Object) -> Result<Option<(TempPath, File)>> {
-    // What cannot be changed is not moved either.
-    if owned(path, earlier).is_none() {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    // What cannot be changed is not moved either. The lock keeps the file from being swept.
+    let Ok(file) = options.open(path) else {
+        return Ok(None);
+    };
+    if !is_owned(&file, earlier) || file.try_lock().is_err() {
         return Ok(None);
     }
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -127,25 +133,25 @@ fn out_of_sight(path: &Path, earlier: &Object) -> Result<Option<(TempPath, File)
         done => done.at(path)?,
     }
     // Until it was out of sight another export could replace it, and anybody open it.
-    if let Some(file) = owned(&hidden, earlier)
-        && has_holes(&file)
-    {
+    if is_same(&file, &hidden) && is_owned(&file, earlier) && has_holes(&file) {
         return Ok(Some((hidden, file)));
     }
     put_back(&hidden, path).at(path)?;
     Ok(None)
 }
 
-/// The file at `path`, opened for writing, where it is that of `earlier` and nobody else has it.
-fn owned(path: &Path, earlier: &Object) -> Option<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let file = options.open(path).ok()?;
-    let is_owned = file.metadata().ok()?.nlink() == 1
-        && mark::holds(&file, earlier)
-        && sys::lease::is_only_opener(&file);
-    is_owned.then_some(file)
+/// Whether the open file is that of `earlier`, and nobody else has it.
+fn is_owned(file: &File, earlier: &Object) -> bool {
+    file.metadata().is_ok_and(|meta| meta.nlink() == 1)
+        && mark::holds(file, earlier)
+        && sys::lease::is_only_opener(file)
+}
+
+/// Whether the open file is the one at `path`.
+fn is_same(file: &File, path: &Path) -> bool {
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    let there = fs::symlink_metadata(path).map(id).ok();
+    there.is_some() && there == file.metadata().map(id).ok()
 }
 
 /// Whether the file's file system knows holes. The mark may be void afterwards: the time of writing changes.
@@ -301,6 +307,25 @@ mod tests {
         let error = patch(&place.store, &map, &place.path()).unwrap_err();
         assert_eq!(error.exit(), stage::Exit::Damaged);
         assert!(fs::read(place.path()).unwrap() == image());
+    }
+
+    #[test]
+    fn an_image_that_is_being_changed_is_not_swept() {
+        let place = Place::new();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let left = place.home.path().join(".ramforge-left");
+        fs::write(&left, b"half").unwrap();
+        File::open(&left).unwrap().set_modified(long_ago).unwrap();
+        fs::write(place.path(), image()).unwrap();
+        let file = File::open(place.path()).unwrap();
+        file.set_modified(long_ago).unwrap();
+        let earlier = place.map(&image());
+        mark::set(&file, &earlier);
+        drop(file);
+        let (hidden, file) = out_of_sight(&place.path(), &earlier).unwrap().unwrap();
+        file.set_modified(long_ago).unwrap();
+        super::super::sweep(place.home.path());
+        assert!(hidden.exists() && !left.exists());
     }
 
     #[test]
