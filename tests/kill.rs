@@ -1,4 +1,7 @@
-//! kill -9 of any process of a build, at any moment: the next run is right.
+//! kill -9 of a process of a build, at any moment: the next run is right.
+//!
+//! *Not killed:* what programs of the tree run on their own account. Whether that is noticed is up to them; see
+//! `rootfs-assemble`'s `killed`.
 //!
 //! Every point starts from the store as an undisturbed build had it at the beginning of a phase, waits for a
 //! seeded while, kills one seeded process of the run, waits until nothing of the run is left, and runs the same
@@ -126,7 +129,7 @@ fn disturb(small: &Small, phase: &Phase, fraction: f64, victim: f64) -> String {
         }
         let mut run = Disturbed::start(&small.pipeline(&store, &out), work.path());
         run.wait_until(delay);
-        let processes = run.processes();
+        let processes = run.victims();
         if processes.is_empty() {
             // This run was faster than the undisturbed one.
             run.end();
