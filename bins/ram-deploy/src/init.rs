@@ -8,10 +8,12 @@
 //! system itself while it is still read-only), `root=` (the configuration knows the root), roots of other kinds than
 //! ext4, `rd.break` and the other words of dracut.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::cmdline::Cmdline;
@@ -73,7 +75,7 @@ fn mount_all() -> Result<()> {
     Ok(())
 }
 
-/// Mounts a file system at `place`, which is made where it is not there. What is mounted already is right.
+/// As [`mount_new`], where what is mounted already is right.
 ///
 /// # Errors
 /// What the system says.
@@ -84,11 +86,26 @@ pub(crate) fn mount(
     flags: MountFlags,
     options: &str,
 ) -> io::Result<()> {
-    fs::create_dir_all(place)?;
-    let options = std::ffi::CString::new(options)?;
-    match rustix::mount::mount(source, place, kind, flags, Some(options.as_c_str())) {
+    match mount_new(Path::new(source), kind, place, flags, options) {
         // The kernel has mounted devtmpfs itself.
-        Err(rustix::io::Errno::BUSY) => Ok(()),
-        done => Ok(done?),
+        Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(()),
+        done => done,
     }
+}
+
+/// Mounts a file system at `place`, which is made where it is not there.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn mount_new(
+    source: &Path,
+    kind: &str,
+    place: &Path,
+    flags: MountFlags,
+    options: &str,
+) -> io::Result<()> {
+    fs::create_dir_all(place)?;
+    let options = CString::new(options)?;
+    let options = Some(options.as_c_str());
+    Ok(rustix::mount::mount(source, place, kind, flags, options)?)
 }

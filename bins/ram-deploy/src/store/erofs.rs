@@ -22,6 +22,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::config::{Config, Erofs as Image};
 use crate::console::Console;
+use crate::init::mount_new;
 use crate::modules::Loader;
 use crate::ram;
 use crate::ramdisk::RamDisk;
@@ -97,7 +98,7 @@ impl Erofs {
         let disk = match takes_files() {
             false => open_ram_disk(&self.disk, self.image.size, loader)?,
             true => {
-                let made = mount_at("ramfs", Path::new("ramfs"), Path::new(HOLD), SAFE, "")
+                let made = mount_new(Path::new("ramfs"), "ramfs", Path::new(HOLD), SAFE, "")
                     .and_then(|()| File::create(file())?.set_len(self.image.size))
                     .and_then(|()| Disk::file(&file()));
                 made.map_err(|e| failed("a ramfs for the image", &e))?
@@ -117,14 +118,14 @@ impl Erofs {
         };
         let source = source.map_err(|e| failed("the RAM disk", &e))?;
         let lower = Path::new(LOWER);
-        let mounted = mount_at("erofs", &source, lower, MountFlags::RDONLY, "");
+        let mounted = mount_new(&source, "erofs", lower, MountFlags::RDONLY, "");
         mounted.map_err(|e| failed(&source.display().to_string(), &e))?;
         console.log(&format!("the root is EROFS in {}", source.display()));
         let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
         let options = self.options(limit, tmpfs::nodes());
         let upper = Path::new(UPPER);
         let tmpfs = Path::new("tmpfs");
-        let mounted = mount_at("tmpfs", tmpfs, upper, MountFlags::empty(), &options);
+        let mounted = mount_new(tmpfs, "tmpfs", upper, MountFlags::empty(), &options);
         mounted.map_err(|e| failed(&format!("a tmpfs with {options}"), &e))?;
         overlay(upper).map_err(|e| failed("the overlay", &e))?;
         let adapted = tmpfs::adapt_fstab(Path::new(SYSROOT), "overlay");
@@ -144,7 +145,8 @@ impl Erofs {
         }
     }
 
-    /// The options of the tmpfs for what is written: never larger than what leaves the system its reserve.
+    /// The options of the tmpfs for what is written: not larger than what leaves the system its reserve, but [`LEAST`],
+    /// which lies within that. *Not counted:* what many small files take beside their content.
     fn options(&self, limit: Option<u64>, nodes: usize) -> String {
         let asked = self.disk.size_kib.saturating_mul(1024);
         let size = limit.map_or(asked, |limit| limit.min(asked)).max(LEAST);
@@ -171,7 +173,7 @@ fn probe() -> io::Result<Errno> {
     // One that is left of an earlier try.
     let _ = fs::remove_file(socket);
     let _listener = UnixListener::bind(socket)?;
-    let mounted = mount_at("erofs", socket, Path::new(LOWER), MountFlags::RDONLY, "");
+    let mounted = mount_new(socket, "erofs", Path::new(LOWER), MountFlags::RDONLY, "");
     fs::remove_file(socket)?;
     let error = mounted.err().and_then(|e| Errno::from_io_error(&e));
     error.ok_or_else(|| io::Error::other("a socket was mounted"))
@@ -181,25 +183,6 @@ fn probe() -> io::Result<Errno> {
 pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// Mounts a file system at `place`, which is made where it is not there.
-fn mount_at(
-    kind: &str,
-    source: &Path,
-    place: &Path,
-    flags: MountFlags,
-    options: &str,
-) -> io::Result<()> {
-    fs::create_dir_all(place)?;
-    let options = CString::new(options)?;
-    Ok(rustix::mount::mount(
-        source,
-        place,
-        kind,
-        flags,
-        Some(options.as_c_str()),
-    )?)
 }
 
 /// Mounts the overlay of the image and the tmpfs.
@@ -216,7 +199,7 @@ fn overlay(upper: &Path) -> io::Result<()> {
         work.display()
     );
     let (source, place) = (Path::new("overlay"), Path::new(SYSROOT));
-    mount_at("overlay", source, place, MountFlags::empty(), &options)
+    mount_new(source, "overlay", place, MountFlags::empty(), &options)
 }
 
 /// The root directory of an overlay looks like that of its upper layer.

@@ -108,7 +108,8 @@ impl Tmpfs {
         let _ = rustix::mount::unmount(SYSROOT, UnmountFlags::DETACH);
     }
 
-    /// The options of the mount: never larger than what leaves the system its reserve.
+    /// The options of the mount: not larger than what leaves the system its reserve. *Not counted:* what many small files
+    /// take beside their content.
     fn options(&self, inodes: u32, limit: Option<u64>, nodes: usize) -> String {
         let asked = self.size_kib.saturating_mul(1024);
         let size = limit.map_or(asked, |limit| limit.min(asked)).max(LEAST);
