@@ -1,8 +1,5 @@
 //! kill -9 of a process of a build, at any moment: the next run is right.
 //!
-//! *Not killed:* what programs of the tree run on their own account. Whether that is noticed is up to them; see
-//! `rootfs-assemble`'s `killed`.
-//!
 //! Every point starts from the store as an undisturbed build had it at the beginning of a phase, waits for a
 //! seeded while, kills one seeded process of the run, waits until nothing of the run is left, and runs the same
 //! again. `RAMFORGE_FAULT_SEED`, `RAMFORGE_FAULT_POINTS` and `RAMFORGE_FAULT_POINT` choose other points, more of
@@ -129,7 +126,7 @@ fn disturb(small: &Small, phase: &Phase, fraction: f64, victim: f64) -> String {
         }
         let mut run = Disturbed::start(&small.pipeline(&store, &out), work.path());
         run.wait_until(delay);
-        let processes = run.victims();
+        let processes = run.processes();
         if processes.is_empty() {
             // This run was faster than the undisturbed one.
             run.end();

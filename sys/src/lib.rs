@@ -6,3 +6,4 @@ pub mod mount;
 pub mod namespace;
 pub mod net;
 pub mod process;
+pub mod watch;

@@ -124,7 +124,7 @@ pub const ROWS: &[Row] = &[
         Text("kernelcmdline=\"rd.kiwi.ramdisk ", "kernelcmdline=\"rd.kiwi.ramdisk rd.ramforge.store=erofs "), &[EROFS, (INITRD, &["zram", "segment"]), MEDIUM, SIZES],
         "the kernel command line was"),
     row(&["raw-image options.level"], Option(RAW, "--level 3"), &[DISK, SEGMENT, MEDIUM, PERHAPS],
-        "the option --level was 6, is 3"),
+        "the option --level was 5, is 3"),
     row(&["initrd-inject options.base"], Option(INITRD, "--base native"), &[(INITRD, &["segment"]), (ISO, &[]), SIZES],
         "the option --base was not set, is \"native\""),
     row(&["ram-check options.ram"], Option(CHECK, "--ram 4G"), &[SIZES],

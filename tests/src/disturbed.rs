@@ -21,9 +21,6 @@ use crate::{command, text};
 /// is for busy machines.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The name of the worker in the sandbox, which is `/proc/self/exe` of its stage.
-const WORKER: &str = "exe";
-
 /// A running pipeline.
 #[derive(Debug)]
 pub struct Disturbed {
@@ -88,25 +85,6 @@ impl Disturbed {
 
     /// The processes that the run consists of now, in the order of their start.
     pub fn processes(&mut self) -> Vec<Process> {
-        self.look().0
-    }
-
-    /// Those of them whose death somebody is told who tells it: not what a program of the tree runs on its own account,
-    /// a maintainer script or dracut. The kernel tells its parent alone, and a shell does not care for most of a pipe.
-    pub fn victims(&mut self) -> Vec<Process> {
-        let (found, parents) = self.look();
-        let name = |pid: &i32| parents.get(pid).map(|(p, _)| p.name.as_str());
-        let is_told = |process: &Process| {
-            let parent = parents.get(&process.pid).map(|(_, parent)| *parent);
-            let ancestors = std::iter::successors(parent, |p| Some(parents.get(p)?.1));
-            let in_sandbox = ancestors.clone().any(|p| name(&p) == Some(WORKER));
-            !in_sandbox || parent.and_then(|p| name(&p)) == Some(WORKER)
-        };
-        found.into_iter().filter(is_told).collect()
-    }
-
-    /// The processes of the run, and every process of the host with its parent.
-    fn look(&mut self) -> (Vec<Process>, BTreeMap<i32, (Process, i32)>) {
         let mark = fs::metadata(&self.mark).map_or((0, 0), |m| (m.dev(), m.ino()));
         let mut parents = BTreeMap::new();
         let mut mine = BTreeSet::new();
@@ -132,7 +110,7 @@ impl Disturbed {
         let mut found: Vec<_> = found.filter(|p| is_mine(p.pid)).cloned().collect();
         found.sort_by_key(|p| (p.start, p.pid));
         self.seen.extend(found.iter().cloned());
-        (found, parents)
+        found
     }
 
     /// Kills one of them.

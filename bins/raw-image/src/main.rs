@@ -58,7 +58,7 @@ fn identity(cx: &Context, input: &Input) -> Result<Value> {
 #[derive(Debug, Args, Serialize)]
 struct Options {
     /// zstd level of the chunks, 1 to 19: what the medium weighs against the time to make it
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=19))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
 }
 

@@ -33,9 +33,13 @@ impl Store {
 
     /// As [`Store::has`], for an object that a recorded result names: what is missing is noted as damage.
     pub fn expects(&self, object: &Object) -> bool {
-        let here = self.has(object);
+        if self.has(object) {
+            return true;
+        }
+        let found = fs::metadata(self.object_path(object)).map(|meta| meta.len());
+        // Somebody may have put it there just now.
+        let here = matches!(&found, Ok(length) if *length == object.size);
         if !here {
-            let found = fs::metadata(self.object_path(object)).map(|meta| meta.len());
             self.damaged(object, &misfit(found.ok(), object));
         }
         here
@@ -195,8 +199,11 @@ impl Store {
         if self.has(&object) {
             return Ok(object);
         }
-        if let Ok(meta) = fs::metadata(&path) {
-            self.damaged(&object, &misfit(Some(meta.len()), &object));
+        match fs::metadata(&path).map(|meta| meta.len()) {
+            // Somebody has put it there just now.
+            Ok(length) if length == object.size => return Ok(object),
+            Ok(length) => drop(self.damaged(&object, &misfit(Some(length), &object))),
+            Err(_) => {}
         }
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).at(dir)?;

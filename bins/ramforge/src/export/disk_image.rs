@@ -78,14 +78,17 @@ pub(super) fn write_chunk(store: &Store, map: &ChunkMap, chunk: &Chunk, to: &Fil
     if plain.len() != length || Digest::of(&plain) != chunk.blake3 {
         return Err(damaged(&path, "its plain bytes do not match the chunk map"));
     }
-    let base = chunk.at * map.chunk_size;
-    for (n, page) in plain
-        .chunks(PAGE)
-        .enumerate()
-        .filter(|(_, page)| page.iter().any(|&b| b != 0))
-    {
-        to.write_all_at(page, base + (n * PAGE) as u64)
-            .map_err(unwritten)?;
+    let mut at = chunk.at * map.chunk_size;
+    let is_zero = |page: &[u8]| page.iter().all(|&b| b == 0);
+    let pages: Vec<&[u8]> = plain.chunks(PAGE).collect();
+    for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let length: usize = run.iter().map(|page| page.len()).sum();
+        if !is_zero(run[0]) {
+            let begin = (at - chunk.at * map.chunk_size) as usize;
+            to.write_all_at(&plain[begin..begin + length], at)
+                .map_err(unwritten)?;
+        }
+        at += length as u64;
     }
     Ok(())
 }

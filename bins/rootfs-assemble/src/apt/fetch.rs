@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use manifest::{LockedPackage, Object, package_key};
 use sha2::{Digest, Sha256};
@@ -16,6 +17,8 @@ use crate::{contents, parallel};
 const BATCH: usize = 400;
 /// Bytes in one call, unless a single file has more: enough for a connection, little enough to begin with the rest.
 const BATCH_BYTES: u64 = 24 << 20;
+/// Bytes of the largest package that is listed ahead: who waits for its end waits for milliseconds.
+const AHEAD: u64 = 512 << 10;
 /// Bytes of a package that are read at once.
 const BUFFER: usize = 1 << 18;
 /// apt's own downloader: its methods, proxies and credentials.
@@ -68,6 +71,28 @@ pub fn fetch(
     come.into_iter()
         .for_each(|(i, object)| objects[i] = Some(object));
     Ok(objects.into_iter().flatten().collect())
+}
+
+/// Lists what packages hold that are here already, on another core while `work` is done. Who needs a listing of the
+/// others, or meets an error, comes to it later.
+pub fn listing_ahead<T>(store: &Store, packages: &[LockedPackage], work: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    let list = || {
+        for package in packages.iter().filter(|p| p.size <= AHEAD) {
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Ok(Some(deb)) = known(store, &package.sha256) {
+                let _ = contents::of(store, &package.name, &deb);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(list);
+        let done = work();
+        is_over.store(true, Ordering::Relaxed);
+        done
+    })
 }
 
 /// The packages in the parts in which they are fetched.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use manifest::{LockedPackage, Packages};
 use stage::{Context, Error, Result};
 
+use super::fetch::listing_ahead;
 use super::{Apt, explain};
 
 /// Chooses from the repositories' metadata, which must be laid out. In the order in which apt would unpack.
@@ -28,9 +29,12 @@ fn choose(apt: &Apt<'_>, packages: &Packages) -> Result<Vec<LockedPackage>> {
     let image: Vec<String> = names(&packages.image);
     let mut second: Vec<String> = essential.iter().cloned().collect();
     second.extend(image.iter().cloned());
-    let mut all = run(apt, &second, packages)?;
+    // apt is busy with one core.
+    let chosen = listing_ahead(apt.cx.store(), &base, || -> Result<_> {
+        Ok((run(apt, &second, packages)?, bases(apt)?))
+    });
+    let (mut all, bases) = chosen?;
     let asked: BTreeSet<&str> = bootstrap.iter().chain(&image).map(|n| bare(n)).collect();
-    let bases = bases(apt)?;
     for package in &mut all {
         package.bootstrap = essential.contains(&package.name);
         package.requested = asked.contains(package.name.as_str()) || package.name == "apt";

@@ -3,15 +3,17 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::time::Instant;
 
 use manifest::{Digest, Object};
 use stage::{At, Error, Event, Result};
 use store::Store;
 use sys::namespace::Network;
+use sys::watch;
 
 use super::mounts::{STORE, WORK};
-use super::{killed, say};
+use super::{say, warn};
 use crate::job::Message;
 
 /// Where programs of the tree are looked for.
@@ -36,6 +38,8 @@ pub struct Finished {
     pub status: ExitStatus,
     /// What it printed, both streams.
     pub said: String,
+    /// A program that it ran and that was killed from outside.
+    killed: Option<String>,
     /// The same as an object, where there is any.
     pub log: Option<Object>,
 }
@@ -85,7 +89,7 @@ impl<'a> Guest<'a> {
     /// Runs a program, however it ends.
     ///
     /// # Errors
-    /// Exit code 1 where it cannot be run, or where the kernel killed for lack of memory meanwhile.
+    /// Exit code 1 where it cannot be run.
     pub fn run(&self, program: &str, args: &[&str], env: &[(String, String)]) -> Result<Finished> {
         let path = find(program).ok_or_else(|| {
             Error::failed(format!("the tree has no program {program}"))
@@ -105,21 +109,28 @@ impl<'a> Guest<'a> {
             .stderr(log);
         let hidden = Path::new(STORE);
         sys::namespace::hide_from(&mut command, hidden, self.network).at(hidden)?;
-        let (begin, killed) = (Instant::now(), killed::for_lack_of_memory());
-        let status = command.status().at(Path::new(&path))?;
+        let begin = Instant::now();
+        let watch::Ended {
+            status,
+            killed,
+            blind,
+        } = watch::run(&mut command).at(Path::new(&path))?;
+        if let Some(e) = blind {
+            say_blind(&e);
+        }
         let bytes = fs::read(&log_path).at(&log_path)?;
         let log = match bytes.is_empty() {
             true => None,
             false => Some(self.store.put(&bytes)?),
         };
         tell(&path, args, status, begin, log);
-        if status.success() && killed::for_lack_of_memory() > killed {
-            let fact = "while it ran, the kernel killed a process of this host for lack of memory";
-            return Err(Error::failed(format!("{program}: {fact}"))
-                .advice("free some memory and run the same again"));
-        }
         let said = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Finished { status, said, log })
+        Ok(Finished {
+            status,
+            said,
+            killed,
+            log,
+        })
     }
 
     fn environment(&self) -> Vec<(&'static str, String)> {
@@ -142,15 +153,16 @@ impl<'a> Guest<'a> {
 }
 
 impl Finished {
-    /// Makes sure that nothing it ran was killed, where it ended well all the same.
+    /// Makes sure that nothing it ran was killed, where it ended well all the same: a script may take the death of a
+    /// program for an answer, and what it leaves is not what it should be.
     ///
     /// # Errors
-    /// Exit code 1 with the line that says so.
+    /// Exit code 1 with the program that was killed.
     pub fn whole(&self, what: &str) -> Result<()> {
-        let Some(line) = killed::line(&self.said) else {
+        let Some(killed) = &self.killed else {
             return Ok(());
         };
-        let fact = format!("{what}: a program that it ran was killed: {}", line.trim());
+        let fact = format!("{what}: a program that it ran was killed from outside: {killed}");
         Err(Error::failed(fact).advice("is memory short? run the same again"))
     }
 
@@ -175,8 +187,10 @@ impl Finished {
     }
 
     fn error_with(&self, what: &str, said: &str) -> Error {
+        let killed = self.killed.as_ref();
+        let killed = killed.map_or_else(String::new, |name| format!(", {name} was killed"));
         let error = Error::failed(format!(
-            "{what} ended with {}:\n{}",
+            "{what} ended with {}{killed}:\n{}",
             self.status,
             said.trim()
         ));
@@ -185,6 +199,16 @@ impl Finished {
             None => error,
         }
     }
+}
+
+/// Warns, once, that this host forbids what would show a killed program.
+fn say_blind(e: &std::io::Error) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        warn(format!(
+            "this host forbids ptrace ({e}): a program of the tree that is killed may go unnoticed"
+        ));
+    });
 }
 
 /// The path of a program in the tree.

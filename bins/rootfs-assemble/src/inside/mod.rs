@@ -12,7 +12,6 @@ mod files;
 mod guest;
 mod initramfs;
 mod kernel;
-mod killed;
 mod mounts;
 mod overlay;
 mod removal;

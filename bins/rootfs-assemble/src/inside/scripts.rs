@@ -70,6 +70,7 @@ fn script_in_tree(guest: &Guest, image: &Image, name: &str, script: &Object) -> 
     if !finished.status.success() {
         return Err(finished.error(name));
     }
+    finished.whole(name)?;
     files::remove(PROFILE)?;
     files::remove(&path)?;
     // A script may have left something there; then it stays.
