@@ -123,6 +123,9 @@ fn unpack(store: &Store, known: &[Known]) -> Result<Captured> {
     }
     let (mut lent, mut rest): (Vec<&Known>, Vec<&Known>) =
         known.iter().partition(|k| k.for_dpkg() && k.job.bootstrap);
+    for k in &lent {
+        unpacker.frame(k.index, &k.contents, How::Lend)?;
+    }
     for list in [&mut lent, &mut rest] {
         largest_first(list, |k| k.job.deb.size);
     }
@@ -131,7 +134,7 @@ fn unpack(store: &Store, known: &[Known]) -> Result<Captured> {
         unpacker.unpack(k.index, &k.contents, How::Lend, &|_| false)
     })?;
     for k in known.iter().filter(|k| !k.for_dpkg()) {
-        unpacker.frame(k.index, &k.contents)?;
+        unpacker.frame(k.index, &k.contents, How::Install)?;
     }
     let mut unpacked = parallel::map(&rest, |k| match k.for_dpkg() {
         true => copy_plain(store, k).map(|()| None),

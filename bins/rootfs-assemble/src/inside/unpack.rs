@@ -111,10 +111,10 @@ impl<'a> Unpacker<'a> {
     ///
     /// # Errors
     /// Exit code 1 with the package and the path.
-    pub fn frame(&self, index: usize, contents: &Tree) -> Result<()> {
+    pub fn frame(&self, index: usize, contents: &Tree, how: How) -> Result<()> {
         for entry in contents.iter().filter(|e| is_frame(&e.kind)) {
             let item = Item::of(entry)?;
-            let placed = self.place(index, &item, How::Install, None);
+            let placed = self.place(index, &item, how, None);
             placed.map_err(|e| self.failed(index, &item, &e))?;
         }
         Ok(())
@@ -125,8 +125,7 @@ impl<'a> Unpacker<'a> {
         Error::failed(format!("package {name}: {}: {error}", item.listed))
     }
 
-    /// Unpacks package number `index`, which holds `contents`; its [frame](Self::frame) is there already, unless it is
-    /// only lent. MD5 sums are made of the files that `wanted` names.
+    /// Unpacks package number `index`, which holds `contents`; its [frame](Self::frame) is there already. MD5 sums are made of the files that `wanted` names.
     ///
     /// # Errors
     /// Exit code 1 with the package and the path, 6 where a file is damaged in the store.
@@ -144,15 +143,13 @@ impl<'a> Unpacker<'a> {
         for entry in others.into_iter().chain(links) {
             let mut item = Item::of(entry)?;
             unpacked.paths.push(item.listed.clone());
-            if how == How::Install {
-                match &entry.kind {
-                    kind if is_frame(kind) => continue,
-                    // The file has become another package's: what this one has under its other name stays.
-                    Kind::Hardlink(to) if !self.owns(index, to) => {
-                        item.kind = contents.get(to).map_or(item.kind, |e| &e.kind);
-                    }
-                    _ => {}
+            match &entry.kind {
+                kind if is_frame(kind) => continue,
+                // The file has become another package's: what this one has under its other name stays.
+                Kind::Hardlink(to) if how == How::Install && !self.owns(index, to) => {
+                    item.kind = contents.get(to).map_or(item.kind, |e| &e.kind);
                 }
+                _ => {}
             }
             let md5 = (how == How::Install && wanted(&item.listed)).then(Md5::new);
             let placed = self.place(index, &item, how, md5);
