@@ -49,6 +49,7 @@ fn count(cx: &mut Context, _: &Nothing, input: Input) -> Result<Verdict> {
         ok: !packages.is_empty(),
         least_ram_mib: 0,
         asked_ram_mib: None,
+        asked_leave_mib: None,
         sentence: format!("{} packages", packages.len()),
         stores: Vec::new(),
         proof: None,

@@ -41,6 +41,7 @@ pub struct Stage<O, I, S> {
     narrow: fn(&O, &mut I),
     identity: fn(&Context, &O, &I) -> Result<Value>,
     judge: fn(&S) -> bool,
+    show: fn(&Context, &O, &S) -> Result<()>,
 }
 
 impl<O, I, S> Stage<O, I, S> {
@@ -61,6 +62,7 @@ impl<O, I, S> Stage<O, I, S> {
             narrow: |_, _| (),
             identity: |_, _, _| Ok(Value::Null),
             judge: |_| true,
+            show: |_, _, _| Ok(()),
         }
     }
 
@@ -90,6 +92,13 @@ impl<O, I, S> Stage<O, I, S> {
     #[must_use]
     pub fn judge(mut self, judge: fn(&S) -> bool) -> Self {
         self.judge = judge;
+        self
+    }
+
+    /// Tells people of a finished section, of one from the store too. Options that only this reads belong into no key.
+    #[must_use]
+    pub fn show(mut self, show: fn(&Context, &O, &S) -> Result<()>) -> Self {
+        self.show = show;
         self
     }
 }
@@ -177,6 +186,7 @@ where
         journal.store.note(&text)?;
         let mut cx = journal.context(manifest, tools);
         let section = mending(&mut cx, |cx| fresh(cx, stage, options, verb))?;
+        (stage.show)(&cx, options, &section)?;
         cx.manifest.set(&section)?;
         write_line(&cx.manifest.to_line()?)?;
         let good = (stage.judge)(&section);

@@ -9,7 +9,8 @@ use manifest::{Object, Proof};
 use serde_json::{Map, Value, json};
 use stage::{At, Context, Error, Result};
 
-use crate::check::{Input, Options};
+use crate::check::Input;
+use crate::options::Options;
 use crate::qemu::{self, Bus, Firmware, Guest, Machine, Outcome};
 
 /// Boots the medium as a CD in a machine with `ram_mib` MiB. Gives the proof, and the same in words.

@@ -7,6 +7,10 @@
 
 mod boot;
 pub mod check;
+mod judge;
 pub mod model;
+mod options;
 pub mod qemu;
 mod table;
+
+pub use options::{FirmwareChoice, Options};

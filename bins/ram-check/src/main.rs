@@ -1,17 +1,17 @@
 //! `ram-check`: says how much RAM a system takes that runs from RAM, and proves it.
 //!
 //! stdin: a manifest with `plan`, `rootfs`, `disk`, `initrd` and `media`. stdout: the same with `verdict`.
-//! stderr: a table of the terms. Needs nothing; with `--boot` QEMU, and OVMF for `--firmware uefi`.
+//! stderr: a table of the terms and of the RAM stores. Needs nothing; with `--boot` QEMU, and OVMF for `--firmware uefi`.
 //! Exit code 4 where the verdict is negative; the manifest is written all the same.
 
 use std::process::ExitCode;
 
-use ram_check::check::{Input, check, identity, tools};
+use ram_check::check::{Input, check, identity, show, tools};
 use stage::Stage;
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
-/// 3: zram. 4: tmpfs. 5: erofs.
-const VERSION: u32 = 5;
+/// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
+const VERSION: u32 = 6;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         .tools(tools)
         .narrow(Input::narrow)
         .identity(|_, options, input| identity(options, input))
-        .judge(|verdict: &manifest::Verdict| verdict.ok);
+        .judge(|verdict: &manifest::Verdict| verdict.ok)
+        .show(show);
     stage::main(stage, check)
 }

@@ -104,6 +104,33 @@ pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
     needs
 }
 
+/// MiB that are left to applications after login on a machine with `ram_mib` MiB; `None` where the system does not fit.
+///
+/// What the store needs at login is counted for the least machine; a larger one takes more for the kernel's own page
+/// descriptors and tables. Page cache counts as left: the kernel gives it up.
+pub fn left_mib(need: &StoreNeed, ram_mib: u64) -> Option<u64> {
+    let beyond = ram_mib.checked_sub(need.least_ram_mib)?;
+    let grown = beyond
+        .saturating_mul(GROWS_WITH_RAM_KIB)
+        .div_ceil(MIB_IN_KIB);
+    Some(
+        ram_mib
+            .saturating_sub(need.steady_mib)
+            .saturating_sub(grown),
+    )
+}
+
+/// The least machine in MiB that leaves `leave_mib` MiB to applications.
+pub fn least_leaving(need: &StoreNeed, leave_mib: u64) -> u64 {
+    let beside = need.least_ram_mib.saturating_sub(need.steady_mib);
+    let lacking = leave_mib.saturating_sub(beside).saturating_mul(MIB_IN_KIB);
+    let more = lacking.div_ceil(MIB_IN_KIB - GROWS_WITH_RAM_KIB);
+    need.least_ram_mib
+        .saturating_add(more)
+        .checked_next_multiple_of(STEP_MIB)
+        .unwrap_or(u64::MAX)
+}
+
 /// RAM that a kernel image takes, in bytes, from its boot header (Linux boot protocol 2.10: `init_size` at
 /// 0x260 is what it needs before it knows the memory map, with room for the packed image). Without such a
 /// header four times the image.
@@ -248,6 +275,7 @@ fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
         store: store.to_owned(),
         least_ram_mib: least,
         steady_mib: sum(&terms, Login).div_ceil(MIB_IN_KIB),
+        left_mib: None,
         peak_mib: peak.div_ceil(MIB_IN_KIB),
         peak_at,
         terms,

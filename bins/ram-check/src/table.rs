@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use manifest::{Moment, StoreNeed};
+use manifest::{Moment, StoreNeed, Verdict};
 use stage::Context;
 
 const MOMENTS: [(&str, Moment); 3] = [
@@ -11,11 +11,37 @@ const MOMENTS: [(&str, Moment); 3] = [
     ("login", Moment::Login),
 ];
 
-/// Writes the table to stderr.
-pub(crate) fn show(cx: &Context, need: &StoreNeed) {
-    for line in lines(need) {
-        cx.say(&line);
+/// Writes to stderr the terms of the chosen store, and what all stores need.
+pub(crate) fn show(cx: &Context, verdict: &Verdict) {
+    let terms = verdict.stores.first().map(lines).unwrap_or_default();
+    for line in terms.iter().chain(&stores(verdict)) {
+        cx.say(line);
     }
+}
+
+/// A line for each RAM store; with a machine that is asked about, what is left there for applications.
+fn stores(verdict: &Verdict) -> Vec<String> {
+    let mut title = format!(
+        "{:<44}{:>8}{:>8}{:>8}",
+        "RAM store, MiB", "least", "peak", "login"
+    );
+    if let Some(ram) = verdict.asked_ram_mib {
+        let _ = write!(title, "   left for applications of {ram}");
+    }
+    let line = |need: &StoreNeed| {
+        let (least, peak, login) = (need.least_ram_mib, need.peak_mib, need.steady_mib);
+        let left = need
+            .left_mib
+            .map_or("-".to_owned(), |left| left.to_string());
+        let left = match verdict.asked_ram_mib {
+            Some(_) => format!("   {left}"),
+            None => String::new(),
+        };
+        format!("{:<44}{least:>8}{peak:>8}{login:>8}{left}", need.store)
+    };
+    std::iter::once(title)
+        .chain(verdict.stores.iter().map(line))
+        .collect()
 }
 
 fn lines(need: &StoreNeed) -> Vec<String> {
@@ -56,17 +82,17 @@ mod tests {
     use super::*;
     use manifest::Term;
 
-    #[test]
-    fn the_table_adds_up() {
+    fn need(store: &str, left_mib: Option<u64>) -> StoreNeed {
         let term = |name: &str, kib, at: &[Moment]| Term {
             name: name.to_owned(),
             kib,
             at: at.to_vec(),
         };
-        let need = StoreNeed {
-            store: "brd".to_owned(),
+        StoreNeed {
+            store: store.to_owned(),
             least_ram_mib: 8,
             steady_mib: 3,
+            left_mib,
             peak_mib: 4,
             peak_at: Moment::Deploy,
             terms: vec![
@@ -78,13 +104,43 @@ mod tests {
                 term("image", 2561, &[Moment::Deploy, Moment::Login]),
                 term("initrd", 52, &[Moment::Unpack]),
             ],
-        };
+        }
+    }
+
+    #[test]
+    fn the_table_adds_up() {
         let expected = "\
 RAM in MiB, brd                               unpack  deploy   login
 kernel                                           1.0     1.0     1.0
 image                                                    2.5     2.5
 initrd                                           0.1
 sum                                              1.1     3.5     3.5";
-        assert_eq!(lines(&need).join("\n"), expected);
+        assert_eq!(lines(&need("brd", None)).join("\n"), expected);
+    }
+
+    #[test]
+    fn what_is_left_stands_beside_each_store() {
+        let mut verdict = Verdict {
+            format: 2,
+            by: String::new(),
+            ok: true,
+            least_ram_mib: 8,
+            sentence: String::new(),
+            asked_ram_mib: Some(16),
+            asked_leave_mib: None,
+            stores: vec![need("brd", Some(12)), need("zram", None)],
+            proof: None,
+        };
+        let expected = "\
+RAM store, MiB                                 least    peak   login   left for applications of 16
+brd                                                8       4       3   12
+zram                                               8       4       3   -";
+        assert_eq!(stores(&verdict).join("\n"), expected);
+        verdict.asked_ram_mib = None;
+        let without = stores(&verdict).join("\n");
+        assert!(
+            !without.contains("left") && !without.contains("12"),
+            "{without}"
+        );
     }
 }

@@ -22,6 +22,9 @@ pub struct Verdict {
     /// RAM in MiB of the machine that was asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_ram_mib: Option<u64>,
+    /// RAM in MiB that was asked to be left to applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_leave_mib: Option<u64>,
     /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
     /// The proof from QEMU.
@@ -39,6 +42,10 @@ pub struct StoreNeed {
     pub least_ram_mib: u64,
     /// MiB in use after login on that machine.
     pub steady_mib: u64,
+    /// MiB left to applications after login on the machine that was asked about; absent where the system does not fit
+    /// into it, or none was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_mib: Option<u64>,
     /// MiB in use on that machine at the highest moment of the boot.
     pub peak_mib: u64,
     /// The highest moment.

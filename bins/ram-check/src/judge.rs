@@ -1,0 +1,193 @@
+//! What the need of the RAM stores means for a machine: whether the system fits into it, and what is left.
+//!
+//! A machine that is too small is one sentence, with the figures and the way out: the RAM store that fits where there is
+//! one, else the machine that would do.
+
+use manifest::StoreNeed;
+
+use crate::model::{self, Facts};
+
+/// A machine that is asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) ram_mib: u64,
+    /// What must be left to applications.
+    pub(crate) leave_mib: Option<u64>,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) ok: bool,
+    /// The same in words, one sentence.
+    pub(crate) sentence: String,
+}
+
+impl Judgement {
+    fn yes(sentence: String) -> Self {
+        Self { ok: true, sentence }
+    }
+
+    fn no(sentence: String) -> Self {
+        Self {
+            ok: false,
+            sentence,
+        }
+    }
+}
+
+/// What no machine can mend: a RAM disk that is smaller than the image.
+pub(crate) fn ramdisk(facts: &Facts) -> Option<Judgement> {
+    let (disk, image) = (facts.ramdisk_bytes / 1024, facts.image_bytes.div_ceil(1024));
+    (facts.ramdisk_bytes < facts.image_bytes).then(|| {
+        Judgement::no(format!(
+            "the RAM disk of {disk} KiB cannot hold the image of {image} KiB: set ramdisk_size={image} or more"
+        ))
+    })
+}
+
+/// The need itself, where no machine is asked about.
+pub(crate) fn need(need: &StoreNeed) -> Judgement {
+    Judgement::yes(format!(
+        "needs a machine with {} MiB of RAM ({})",
+        need.least_ram_mib, need.store
+    ))
+}
+
+/// Whether the system fits into a machine and leaves enough. `others` are the stores that may be chosen instead of that of
+/// `need`.
+pub(crate) fn machine(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> Judgement {
+    let Asked { ram_mib, leave_mib } = asked;
+    let (store, least) = (&need.store, need.least_ram_mib);
+    let Some(left) = model::left_mib(need, ram_mib) else {
+        let lacking = least - ram_mib;
+        return Judgement::no(format!(
+            "does not fit into {ram_mib} MiB of RAM: {store} needs {least} MiB, {lacking} more; {}",
+            way_out(need, others, asked)
+        ));
+    };
+    match leave_mib {
+        Some(leave) if left < leave => Judgement::no(format!(
+            "leaves {left} MiB of {ram_mib} MiB of RAM to applications ({store}), {leave} MiB are asked for; {}",
+            way_out(need, others, asked)
+        )),
+        _ => Judgement::yes(format!(
+            "fits into {ram_mib} MiB of RAM ({store}): the least is {least} MiB, {left} MiB are left for applications"
+        )),
+    }
+}
+
+/// The first other store that holds what is asked for, else the machine that does.
+fn way_out(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> String {
+    let leave = asked.leave_mib.unwrap_or(0);
+    let fitting = others.iter().find_map(|other| {
+        let left = model::left_mib(other, asked.ram_mib)?;
+        (left >= leave).then_some((other, left))
+    });
+    match (fitting, asked.leave_mib) {
+        (Some((other, left)), Some(_)) => {
+            format!("rd.ramforge.store={} leaves {left} MiB", other.store)
+        }
+        (Some((other, _)), None) => format!(
+            "rd.ramforge.store={} needs {} MiB",
+            other.store, other.least_ram_mib
+        ),
+        (None, _) => {
+            let ram = model::least_leaving(need, leave);
+            format!("no RAM store does with that; a machine with {ram} MiB holds it")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn facts() -> Facts {
+        Facts {
+            image_bytes: 500 * MIB,
+            data_bytes: 300 * MIB,
+            zram_bytes: 120 * MIB,
+            erofs_bytes: None,
+            entries: 10_000,
+            ramdisk_bytes: 600 * MIB,
+            resize: false,
+            kernel_bytes: 40 * MIB,
+            initrd_packed: 30 * MIB,
+            initrd_unpacked: 90 * MIB,
+            initramfs_is_system: true,
+            initramfs_is_tmpfs: true,
+        }
+    }
+
+    fn judged(ram_mib: u64, leave_mib: Option<u64>) -> (bool, String) {
+        let stores = model::needs(&facts(), Some("brd"));
+        let asked = Asked { ram_mib, leave_mib };
+        let judgement = machine(&stores[0], &stores[1..], asked);
+        (judgement.ok, judgement.sentence)
+    }
+
+    fn brd() -> StoreNeed {
+        model::needs(&facts(), Some("brd")).remove(0)
+    }
+
+    #[test]
+    fn a_machine_is_large_enough_or_not_by_one_mebibyte() {
+        let (least, zram) = (brd().least_ram_mib, {
+            model::needs(&facts(), Some("zram"))[0].least_ram_mib
+        });
+        assert!(judged(least, None).0);
+        let (ok, sentence) = judged(least - 1, None);
+        assert!(!ok);
+        assert_eq!(
+            sentence,
+            format!(
+                "does not fit into {} MiB of RAM: brd needs {least} MiB, 1 more; rd.ramforge.store=zram needs {zram} MiB",
+                least - 1
+            )
+        );
+        let (_, sentence) = judged(64, None);
+        let end = format!("no RAM store does with that; a machine with {least} MiB holds it");
+        assert!(sentence.ends_with(&end), "{sentence}");
+    }
+
+    #[test]
+    fn enough_is_left_or_not_by_one_mebibyte() {
+        let left = model::left_mib(&brd(), 1024).unwrap();
+        let (ok, sentence) = judged(1024, Some(left));
+        let end = format!("{left} MiB are left for applications");
+        assert!(ok && sentence.ends_with(&end), "{sentence}");
+        let (ok, sentence) = judged(1024, Some(left + 1));
+        let begin = format!("leaves {left} MiB of 1024 MiB of RAM to applications (brd), ");
+        assert!(!ok && sentence.starts_with(&begin), "{sentence}");
+        assert!(
+            sentence.contains("; rd.ramforge.store=zram leaves "),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn the_machine_that_is_named_leaves_enough() {
+        let (ok, sentence) = judged(1024, Some(4000));
+        assert!(!ok);
+        let named = sentence.rsplit(" with ").next().unwrap();
+        let named: u64 = named.split(' ').next().unwrap().parse().unwrap();
+        assert!(judged(named, Some(4000)).0, "{sentence}");
+        assert!(!judged(named - 8, Some(4000)).0, "{sentence}");
+    }
+
+    #[test]
+    fn a_ram_disk_smaller_than_the_image_is_told_with_the_way_out() {
+        let mut facts = facts();
+        facts.ramdisk_bytes = facts.image_bytes - 1024;
+        let sentence = ramdisk(&facts).unwrap().sentence;
+        assert!(
+            sentence.ends_with("set ramdisk_size=512000 or more"),
+            "{sentence}"
+        );
+        facts.ramdisk_bytes += 1024;
+        assert!(ramdisk(&facts).is_none());
+    }
+}

@@ -1,0 +1,104 @@
+//! What can be asked of `ram-check`.
+
+use clap::{Args, ValueEnum};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::qemu;
+
+/// Options of the stage.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The machine's RAM: 1024M, 2G or MiB; exit code 4 where the system does not fit
+    #[arg(long, value_name = "SIZE", value_parser = size_mib)]
+    pub ram: Option<u64>,
+    /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
+    #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "ram")]
+    pub leave: Option<u64>,
+    /// Boot the medium in QEMU up to the login prompt, with the RAM of --ram or else the least
+    #[arg(long)]
+    pub boot: bool,
+    /// The firmware that boots it
+    #[arg(long, value_enum, default_value_t = FirmwareChoice::Bios)]
+    pub firmware: FirmwareChoice,
+    /// Seconds until a boot without login prompt counts as failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub timeout: u64,
+}
+
+/// What enters the key: the machine of a proof counts only where there is one.
+impl Serialize for Options {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("ram", &self.ram)?;
+        map.serialize_entry("leave", &self.leave)?;
+        if self.boot {
+            map.serialize_entry("boot", &true)?;
+            map.serialize_entry("firmware", &self.firmware)?;
+            map.serialize_entry("timeout", &self.timeout)?;
+        }
+        map.end()
+    }
+}
+
+/// `--firmware`.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmwareChoice {
+    /// SeaBIOS
+    Bios,
+    /// OVMF
+    Uefi,
+}
+
+impl From<FirmwareChoice> for qemu::Firmware {
+    fn from(choice: FirmwareChoice) -> Self {
+        match choice {
+            FirmwareChoice::Bios => Self::Bios,
+            FirmwareChoice::Uefi => Self::Uefi,
+        }
+    }
+}
+
+/// `1024`, `1024M`, `2G`, `2GiB` in MiB.
+pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
+    let expected = || format!("{text:?}: expected a size as 1024M or 2G");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "m" | "mb" | "mib" => 1,
+        "g" | "gb" | "gib" => 1024,
+        "t" | "tb" | "tib" => 1024 * 1024,
+        _ => return Err(expected()),
+    };
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    match number.checked_mul(factor) {
+        Some(mib @ 1..) => Ok(mib),
+        _ => Err(expected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size_mib("768"), Ok(768));
+        assert_eq!(size_mib("768M"), Ok(768));
+        assert_eq!(size_mib("2g"), Ok(2048));
+        assert_eq!(size_mib("1TiB"), Ok(1 << 20));
+        for bad in [
+            "",
+            "M",
+            "0",
+            "-1",
+            "1.5G",
+            "12k",
+            "1 G",
+            "99999999999999999999",
+            "18446744073709551615G",
+        ] {
+            assert!(size_mib(bad).is_err(), "{bad}");
+        }
+    }
+}

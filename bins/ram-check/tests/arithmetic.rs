@@ -1,0 +1,161 @@
+//! Properties of the arithmetic, over machines and images of every size that a seeded generator makes.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+use fastrand::Rng;
+use manifest::{Moment, StoreNeed};
+use ram_check::model::{Facts, least_leaving, left_mib, needs};
+
+const MIB: u64 = 1 << 20;
+const ROUNDS: u32 = 2000;
+
+/// From nothing to a pebibyte, small sizes as often as large ones.
+fn bytes(random: &mut Rng) -> u64 {
+    random.u64(..) >> random.u32(14..=63)
+}
+
+fn facts(random: &mut Rng) -> Facts {
+    let data_bytes = bytes(random);
+    let image_bytes = data_bytes + bytes(random);
+    Facts {
+        image_bytes,
+        data_bytes,
+        zram_bytes: bytes(random),
+        erofs_bytes: random.bool().then(|| bytes(random)),
+        entries: bytes(random) >> 20,
+        ramdisk_bytes: image_bytes + bytes(random),
+        resize: random.bool(),
+        kernel_bytes: bytes(random) >> 16,
+        initrd_packed: bytes(random) >> 16,
+        initrd_unpacked: bytes(random) >> 16,
+        initramfs_is_system: random.bool(),
+        initramfs_is_tmpfs: random.bool(),
+    }
+}
+
+fn every(work: impl Fn(&mut Rng, &Facts)) {
+    let mut random = Rng::with_seed(6);
+    for _ in 0..ROUNDS {
+        let facts = facts(&mut random);
+        work(&mut random, &facts);
+    }
+}
+
+fn every_need(work: impl Fn(&mut Rng, &StoreNeed)) {
+    every(|random, facts| {
+        for need in needs(facts, None) {
+            work(random, &need);
+        }
+    });
+}
+
+/// The sum of the terms at a moment, in KiB.
+fn sum(need: &StoreNeed, moment: Moment) -> u64 {
+    let counted = need.terms.iter().filter(|t| t.at.contains(&moment));
+    counted.map(|t| t.kib).sum()
+}
+
+#[test]
+fn a_machine_holds_its_highest_moment_and_little_more() {
+    every_need(|_, need| {
+        let highest = [Moment::Unpack, Moment::Deploy, Moment::Login].map(|m| sum(need, m));
+        let highest = highest.into_iter().max().unwrap();
+        assert_eq!(need.peak_mib, highest.div_ceil(1024), "{need:?}");
+        assert_eq!(need.steady_mib, sum(need, Moment::Login).div_ceil(1024));
+        assert!(need.steady_mib <= need.peak_mib, "{need:?}");
+        assert!(need.peak_mib <= need.least_ram_mib, "{need:?}");
+        // One step of rounding, and what grows with it.
+        assert!(need.least_ram_mib <= need.peak_mib + 9, "{need:?}");
+        assert_eq!(need.least_ram_mib % 8, 0);
+        assert!(need.terms.iter().all(|t| t.kib > 0 && !t.at.is_empty()));
+    });
+}
+
+#[test]
+fn more_of_anything_never_needs_less() {
+    // The RAM disk grows with the image: alone, a larger image leaves the root less to grow.
+    let grow: [fn(&mut Facts, u64); 8] = [
+        |f, by| {
+            f.data_bytes += by;
+            f.image_bytes += by;
+            f.ramdisk_bytes += by;
+        },
+        |f, by| f.ramdisk_bytes += by,
+        |f, by| f.zram_bytes += by,
+        |f, by| f.erofs_bytes = f.erofs_bytes.map(|bytes| bytes + by),
+        |f, by| f.entries += by >> 20,
+        |f, by| f.kernel_bytes += by,
+        |f, by| f.initrd_packed += by,
+        |f, by| f.initrd_unpacked += by,
+    ];
+    every(|random, facts| {
+        let by = bytes(random);
+        for (n, grow) in grow.iter().enumerate() {
+            let mut larger = facts.clone();
+            grow(&mut larger, by);
+            for (before, after) in needs(facts, Some("brd"))
+                .iter()
+                .zip(needs(&larger, Some("brd")))
+            {
+                assert_eq!(before.store, after.store);
+                assert!(
+                    after.least_ram_mib >= before.least_ram_mib,
+                    "{n}: {} after {by} bytes more of {facts:?}",
+                    before.store
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn the_unit_is_right() {
+    let mut random = Rng::with_seed(6);
+    let mut small = facts(&mut random);
+    (small.data_bytes, small.image_bytes) = (1000 * MIB, 1000 * MIB);
+    (small.ramdisk_bytes, small.resize) = (1000 * MIB, false);
+    (small.initrd_packed, small.initrd_unpacked) = (0, 0);
+    let mut large = small.clone();
+    (large.data_bytes, large.image_bytes) = (2000 * MIB, 2000 * MIB);
+    large.ramdisk_bytes = 2000 * MIB;
+    let of = |facts| needs(facts, Some("brd"))[0].least_ram_mib;
+    let more = of(&large) - of(&small);
+    // A thousand MiB, their index (4 in a thousand) and page descriptors (19 in a thousand).
+    assert!((1016..1040).contains(&more), "{more}");
+}
+
+#[test]
+fn what_is_left_grows_with_the_machine_and_not_faster() {
+    every_need(|random, need| {
+        let least = need.least_ram_mib;
+        assert_eq!(left_mib(need, least - 1), None);
+        assert_eq!(left_mib(need, 0), None);
+        let ram = least + (bytes(random) >> 20);
+        let more = bytes(random) >> 20;
+        let (here, there) = (
+            left_mib(need, ram).unwrap(),
+            left_mib(need, ram + more).unwrap(),
+        );
+        assert!(here <= ram - need.steady_mib, "{need:?}");
+        assert!(
+            here <= there && there - here <= more,
+            "{need:?}: {ram} and {more}"
+        );
+        left_mib(need, u64::MAX).unwrap();
+    });
+}
+
+#[test]
+fn the_least_machine_that_leaves_enough_is_the_least() {
+    every_need(|random, need| {
+        let leave = bytes(random) >> 20;
+        let ram = least_leaving(need, leave);
+        assert!(left_mib(need, ram).unwrap() >= leave, "{leave} of {need:?}");
+        let smaller = left_mib(need, ram - 8);
+        assert!(
+            smaller.is_none_or(|left| left < leave),
+            "{leave} of {need:?}"
+        );
+        assert!(least_leaving(need, u64::MAX) > ram);
+    });
+}
