@@ -287,6 +287,31 @@ fn the_verdict_is_an_exit_code() {
     );
 }
 
+/// A list of machines: one that does not do is exit code 4, and a mistake in the list is a usage error with its place.
+#[test]
+fn a_list_of_machines_is_judged_at_once() {
+    let least = example("debian-vm").least_ram_mib();
+    let scratch = scratch();
+    let list = scratch.path().join("machines");
+    let ask = |text: &str| {
+        std::fs::write(&list, text).unwrap();
+        fed(
+            stage("ram-check").arg("--machines").arg(&list),
+            &manifest_line(),
+        )
+    };
+    let large = format!("large {least}M\n");
+    assert_eq!(ask(&large).status.code(), Some(0));
+    let output = ask(&format!("{large}# old ones\nsmall 64M\n"));
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ok = |n: usize| manifest["verdict"]["machines"][n]["ok"].as_bool();
+    assert_eq!((ok(0), ok(1)), (Some(true), Some(false)));
+    let output = ask("small 64k\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("machines:1:7: \"64k\": expected"));
+}
+
 #[test]
 fn every_program_has_help_and_a_version() {
     for name in STAGES.iter().chain(&["desc-parse", "ramforge"]) {

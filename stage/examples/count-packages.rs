@@ -50,6 +50,7 @@ fn count(cx: &mut Context, _: &Nothing, input: Input) -> Result<Verdict> {
         least_ram_mib: 0,
         asked_ram_mib: None,
         asked_leave_mib: None,
+        machines: Vec::new(),
         sentence: format!("{} packages", packages.len()),
         stores: Vec::new(),
         proof: None,

@@ -76,6 +76,7 @@ pub const ROWS: &[Row] = &[
     row("raw-image --level", |_, _, call| call.options = vec![("raw-image", "--level 3".into())], &["raw-image options.level"]),
     row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
     row("ram-check --leave", |_, _, call| call.options = vec![("ram-check", "--ram 4G --leave 1G".into())], &["ram-check options.leave", "ram-check options.ram"]),
+    row("ram-check --machines", machines, &["ram-check options.machines"]),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
     row("rootfs-assemble: where the tree lives, how old metadata may be, where credentials are", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1 --auth /dev/null".into())], NOTHING),
@@ -186,6 +187,13 @@ fn lock(place: &Place, _: &Path, call: &mut Call) {
     let file = place.path("lock.json");
     fs::write(&file, manifest::to_canonical(&lock).unwrap()).unwrap();
     call.options = vec![("rootfs-assemble", format!("--lock {}", file.display()))];
+}
+
+/// A list of machines, which the description does not name.
+fn machines(place: &Place, _: &Path, call: &mut Call) {
+    let file = place.path("machines");
+    fs::write(&file, "kiosk 4G 1G\n").unwrap();
+    call.options = vec![("ram-check", format!("--machines {}", file.display()))];
 }
 
 fn no_scripts(_: &Place, dir: &Path, _: &mut Call) {

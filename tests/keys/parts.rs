@@ -214,6 +214,10 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
         "iso-pack options.sign",
         "a key is a file of the host; inputs.rs and media.rs",
     ),
+    (
+        "ram-check options.machines",
+        "a list is a file of the host; inputs.rs and pipeline.rs",
+    ),
     ("ram-check options.boot", "a boot takes minutes; boot.rs"),
     (
         "ram-check options.firmware",

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use manifest::{Object, Proof, Section, StoreNeed, Verdict};
+use manifest::{MachineVerdict, Object, Proof, Section, StoreNeed, Verdict};
 use ram_deploy::cmdline::Cmdline;
 use ram_deploy::store::Kind;
 use serde::{Deserialize, Serialize};
@@ -165,7 +165,8 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         )));
     };
     let least = need.least_ram_mib;
-    let Judgement { ok, sentence } = judged(options, &facts, need, &stores[1..]);
+    let machines = judge::machines(need, &stores[1..], options);
+    let Judgement { ok, sentence } = judged(options, &facts, &stores, &machines);
     let proof = match options.boot && ok {
         true => Some(boot::prove(
             cx,
@@ -189,18 +190,26 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         sentence: sentence + &words.unwrap_or_default(),
         asked_ram_mib: options.ram,
         asked_leave_mib: options.leave,
+        machines,
         stores,
         proof: proof.map(|(proof, _): (Proof, String)| proof),
     })
 }
 
-/// What the arithmetic says of the machine that is asked about.
-fn judged(options: &Options, facts: &Facts, need: &StoreNeed, others: &[StoreNeed]) -> Judgement {
-    let machine = |ram_mib| {
-        let leave_mib = options.leave;
-        judge::machine(need, others, Asked { ram_mib, leave_mib })
-    };
-    judge::ramdisk(facts).unwrap_or_else(|| options.ram.map_or_else(|| judge::need(need), machine))
+/// What the arithmetic says of what is asked about. `stores` has the chosen one first.
+fn judged(
+    options: &Options,
+    facts: &Facts,
+    stores: &[StoreNeed],
+    machines: &[MachineVerdict],
+) -> Judgement {
+    let (need, others) = (&stores[0], &stores[1..]);
+    let leave_mib = options.leave;
+    judge::ramdisk(facts).unwrap_or_else(|| match options.ram {
+        Some(ram_mib) => judge::machine(need, others, Asked { ram_mib, leave_mib }),
+        None if !machines.is_empty() => judge::all(need, machines),
+        None => judge::need(need),
+    })
 }
 
 /// Tells people of a verdict.

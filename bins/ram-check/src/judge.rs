@@ -3,9 +3,13 @@
 //! A machine that is too small is one sentence, with the figures and the way out: the RAM store that fits where there is
 //! one, else the machine that would do.
 
-use manifest::StoreNeed;
+use manifest::{MachineVerdict, StoreNeed};
 
 use crate::model::{self, Facts};
+use crate::options::Options;
+
+/// How many machines a sentence names.
+const NAMED: usize = 8;
 
 /// A machine that is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +79,49 @@ pub(crate) fn machine(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> J
             "fits into {ram_mib} MiB of RAM ({store}): the least is {least} MiB, {left} MiB are left for applications"
         )),
     }
+}
+
+/// The verdict about each machine of a list; one that says nothing of it must leave what `--leave` says.
+pub(crate) fn machines(
+    need: &StoreNeed,
+    others: &[StoreNeed],
+    options: &Options,
+) -> Vec<MachineVerdict> {
+    let listed = options.machines.iter().flat_map(|list| &list.0);
+    let judged = listed.map(|listed| {
+        let (ram_mib, leave_mib) = (listed.ram_mib, listed.leave_mib.or(options.leave));
+        let judgement = machine(need, others, Asked { ram_mib, leave_mib });
+        MachineVerdict {
+            name: listed.name.clone(),
+            ram_mib,
+            leave_mib,
+            left_mib: model::left_mib(need, ram_mib),
+            ok: judgement.ok,
+            sentence: judgement.sentence,
+        }
+    });
+    judged.collect()
+}
+
+/// Whether all machines of a list do.
+pub(crate) fn all(need: &StoreNeed, machines: &[MachineVerdict]) -> Judgement {
+    let (least, store, all) = (need.least_ram_mib, &need.store, machines.len());
+    let small: Vec<_> = machines.iter().filter(|m| !m.ok).collect();
+    if small.is_empty() {
+        return Judgement::yes(format!(
+            "needs a machine with {least} MiB of RAM ({store}): all {all} of the list do"
+        ));
+    }
+    let name = |m: &&MachineVerdict| format!("{} ({} MiB)", m.name, m.ram_mib);
+    let mut names: Vec<_> = small.iter().take(NAMED).map(name).collect();
+    if small.len() > NAMED {
+        names.push(format!("{} more", small.len() - NAMED));
+    }
+    Judgement::no(format!(
+        "needs a machine with {least} MiB of RAM ({store}): {} of {all} of the list are too small: {}",
+        small.len(),
+        names.join(", ")
+    ))
 }
 
 /// The first other store that holds what is asked for, else the machine that does.
@@ -176,6 +223,25 @@ mod tests {
         let named: u64 = named.split(' ').next().unwrap().parse().unwrap();
         assert!(judged(named, Some(4000)).0, "{sentence}");
         assert!(!judged(named - 8, Some(4000)).0, "{sentence}");
+    }
+
+    #[test]
+    fn a_list_names_the_machines_that_are_too_small() {
+        let verdict = |name: &str, ok| MachineVerdict {
+            name: name.to_owned(),
+            ram_mib: 256,
+            leave_mib: None,
+            left_mib: None,
+            ok,
+            sentence: String::new(),
+        };
+        let judged = all(&brd(), &[verdict("a", true), verdict("b", false)]);
+        let end = ": 1 of 2 of the list are too small: b (256 MiB)";
+        assert!(!judged.ok && judged.sentence.ends_with(end), "{judged:?}");
+        assert!(all(&brd(), &[verdict("a", true)]).ok);
+        let many: Vec<_> = (0..20).map(|n| verdict(&n.to_string(), false)).collect();
+        let sentence = all(&brd(), &many).sentence;
+        assert!(sentence.ends_with("7 (256 MiB), 12 more"), "{sentence}");
     }
 
     #[test]

@@ -8,9 +8,11 @@
 mod boot;
 pub mod check;
 mod judge;
+mod machines;
 pub mod model;
 mod options;
 pub mod qemu;
 mod table;
 
+pub use machines::{Machine, Machines};
 pub use options::{FirmwareChoice, Options};

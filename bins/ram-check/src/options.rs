@@ -4,16 +4,20 @@ use clap::{Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::machines::{self, Machines};
 use crate::qemu;
 
 /// Options of the stage.
 #[derive(Debug, Args)]
 pub struct Options {
     /// The machine's RAM: 1024M, 2G or MiB; exit code 4 where the system does not fit
-    #[arg(long, value_name = "SIZE", value_parser = size_mib)]
+    #[arg(long, value_name = "SIZE", value_parser = size_mib, group = "asked")]
     pub ram: Option<u64>,
+    /// Several machines, from a file with a line each, NAME RAM [LEAVE]; exit code 4 where one does not do
+    #[arg(long, value_name = "FILE", value_parser = machines::read, group = "asked")]
+    pub machines: Option<Machines>,
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
-    #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "ram")]
+    #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
     pub leave: Option<u64>,
     /// Boot the medium in QEMU up to the login prompt, with the RAM of --ram or else the least
     #[arg(long)]
@@ -32,6 +36,7 @@ impl Serialize for Options {
         let mut map = to.serialize_map(None)?;
         map.serialize_entry("ram", &self.ram)?;
         map.serialize_entry("leave", &self.leave)?;
+        map.serialize_entry("machines", &self.machines)?;
         if self.boot {
             map.serialize_entry("boot", &true)?;
             map.serialize_entry("firmware", &self.firmware)?;

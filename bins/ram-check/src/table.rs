@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use manifest::{Moment, StoreNeed, Verdict};
+use manifest::{MachineVerdict, Moment, StoreNeed, Verdict};
 use stage::Context;
 
 const MOMENTS: [(&str, Moment); 3] = [
@@ -14,9 +14,37 @@ const MOMENTS: [(&str, Moment); 3] = [
 /// Writes to stderr the terms of the chosen store, and what all stores need.
 pub(crate) fn show(cx: &Context, verdict: &Verdict) {
     let terms = verdict.stores.first().map(lines).unwrap_or_default();
-    for line in terms.iter().chain(&stores(verdict)) {
+    let (stores, machines) = (stores(verdict), machines(&verdict.machines));
+    for line in terms.iter().chain(&stores).chain(&machines) {
         cx.say(line);
     }
+}
+
+/// A line for each machine of a list; one that does not do has its sentence.
+fn machines(machines: &[MachineVerdict]) -> Vec<String> {
+    if machines.is_empty() {
+        return Vec::new();
+    }
+    let title = format!(
+        "{:<44}{:>8}{:>8}{:>8}",
+        "machine, MiB", "RAM", "left", "asked"
+    );
+    let or_none = |mib: Option<u64>| mib.map_or("-".to_owned(), |mib| mib.to_string());
+    let line = |machine: &MachineVerdict| {
+        let (left, asked) = (or_none(machine.left_mib), or_none(machine.leave_mib));
+        let sentence = if machine.ok {
+            "fits"
+        } else {
+            &machine.sentence
+        };
+        format!(
+            "{:<44}{:>8}{left:>8}{asked:>8}   {sentence}",
+            machine.name, machine.ram_mib
+        )
+    };
+    std::iter::once(title)
+        .chain(machines.iter().map(line))
+        .collect()
 }
 
 /// A line for each RAM store; with a machine that is asked about, what is left there for applications.
@@ -119,15 +147,37 @@ sum                                              1.1     3.5     3.5";
     }
 
     #[test]
+    fn a_machine_of_a_list_is_a_line() {
+        let machine = |name: &str, left_mib, ok| MachineVerdict {
+            name: name.to_owned(),
+            ram_mib: 1024,
+            leave_mib: Some(512),
+            left_mib,
+            ok,
+            sentence: "leaves too little".to_owned(),
+        };
+        let expected = "\
+machine, MiB                                     RAM    left   asked
+kiosk                                           1024     415     512   leaves too little
+rack                                            1024     600     512   fits";
+        let list = [
+            machine("kiosk", Some(415), false),
+            machine("rack", Some(600), true),
+        ];
+        assert_eq!(machines(&list).join("\n"), expected);
+    }
+
+    #[test]
     fn what_is_left_stands_beside_each_store() {
         let mut verdict = Verdict {
-            format: 2,
+            format: 3,
             by: String::new(),
             ok: true,
             least_ram_mib: 8,
             sentence: String::new(),
             asked_ram_mib: Some(16),
             asked_leave_mib: None,
+            machines: Vec::new(),
             stores: vec![need("brd", Some(12)), need("zram", None)],
             proof: None,
         };
@@ -136,6 +186,7 @@ RAM store, MiB                                 least    peak   login   left for 
 brd                                                8       4       3   12
 zram                                               8       4       3   -";
         assert_eq!(stores(&verdict).join("\n"), expected);
+        assert!(machines(&verdict.machines).is_empty());
         verdict.asked_ram_mib = None;
         let without = stores(&verdict).join("\n");
         assert!(

@@ -25,11 +25,34 @@ pub struct Verdict {
     /// RAM in MiB that was asked to be left to applications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_leave_mib: Option<u64>,
+    /// The machines of a list that was asked about, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineVerdict>,
     /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
     /// The proof from QEMU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
+}
+
+/// The verdict about a machine, with the RAM store the description asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MachineVerdict {
+    /// Its name in the list.
+    pub name: String,
+    /// Its RAM in MiB.
+    pub ram_mib: u64,
+    /// RAM in MiB that was asked to be left to applications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_mib: Option<u64>,
+    /// MiB left to applications after login; absent where the system does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_mib: Option<u64>,
+    /// Whether everything that was asked holds.
+    pub ok: bool,
+    /// The answer in words, one sentence.
+    pub sentence: String,
 }
 
 /// What one RAM store needs.

@@ -33,6 +33,10 @@ pub enum Word {
 const FIELDS: &[(&str, Word)] = &[
     ("version", Version),
     ("options.public_key", Value("the option --public-key")),
+    ("options.machines.*", Item("machine", "machines")),
+    ("options.machines.*.name", Value("the name of machine {0}")),
+    ("options.machines.*.ram_mib", Value("the RAM of machine {0} in MiB")),
+    ("options.machines.*.leave_mib", Value("what machine {0} must leave to applications in MiB")),
     ("options.*", Value("the option --{0}")),
     ("tools.*", Changed("the host's program {0}")),
 

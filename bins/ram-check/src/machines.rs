@@ -1,0 +1,161 @@
+//! `--machines`: a list of machines, one a line.
+//!
+//! ```text
+//! # name      RAM   [what must be left to applications]
+//! kiosk       1G    256M
+//! rack-2019   64G
+//! ```
+//!
+//! Words are apart by blanks, `#` begins a comment, sizes are those of `--ram`. *Not here:* names with blanks.
+
+use serde::Serialize;
+
+use crate::options::size_mib;
+
+/// What a line holds, for messages.
+const EXPECTED: &str = "expected NAME RAM [LEAVE], as: kiosk 1G 256M";
+
+/// A machine of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// Its name; no other of the list has it.
+    pub name: String,
+    /// Its RAM in MiB.
+    pub ram_mib: u64,
+    /// What must be left to applications, in MiB.
+    pub leave_mib: Option<u64>,
+}
+
+/// The machines of a file, in its order; at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Machines(pub Vec<Machine>);
+
+/// Reads the file at `path`.
+pub(crate) fn read(path: &str) -> Result<Machines, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    parse(&text).map_err(|mistake| match mistake.place {
+        Some((line, column)) => format!("{path}:{line}:{column}: {}", mistake.fact),
+        None => format!("{path}: {}", mistake.fact),
+    })
+}
+
+/// What is wrong, and where: line and column, from 1.
+#[derive(Debug)]
+struct Mistake {
+    place: Option<(usize, usize)>,
+    fact: String,
+}
+
+fn parse(text: &str) -> Result<Machines, Mistake> {
+    let mut machines: Vec<Machine> = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let at = |column, fact| Mistake {
+            place: Some((number, column)),
+            fact,
+        };
+        let words = words(line);
+        let Some((column, name)) = words.first() else {
+            continue;
+        };
+        if machines.iter().any(|m| m.name == *name) {
+            return Err(at(*column, format!("machine {name} is listed twice")));
+        }
+        if let Some((column, word)) = words.get(3) {
+            return Err(at(
+                *column,
+                format!("{word:?} is one word too many; {EXPECTED}"),
+            ));
+        }
+        let size = |n: usize| {
+            let found = words.get(n);
+            let read = found.map(|(column, word)| size_mib(word).map_err(|fact| at(*column, fact)));
+            read.transpose()
+        };
+        let missing = || {
+            at(
+                end(line),
+                format!("the RAM of {name} is missing; {EXPECTED}"),
+            )
+        };
+        machines.push(Machine {
+            name: (*name).to_owned(),
+            ram_mib: size(1)?.ok_or_else(missing)?,
+            leave_mib: size(2)?,
+        });
+    }
+    if machines.is_empty() {
+        let fact = format!("no machine; {EXPECTED}");
+        return Err(Mistake { place: None, fact });
+    }
+    Ok(Machines(machines))
+}
+
+/// The words of a line before a comment, each with its column.
+fn words(line: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut column, mut rest) = (Vec::new(), 1, before_comment(line));
+    loop {
+        let next = rest.trim_start();
+        column += rest[..rest.len() - next.len()].chars().count();
+        let length = next.find(char::is_whitespace).unwrap_or(next.len());
+        if length == 0 {
+            return found;
+        }
+        found.push((column, &next[..length]));
+        column += next[..length].chars().count();
+        rest = &next[length..];
+    }
+}
+
+/// The column behind what a line says.
+fn end(line: &str) -> usize {
+    before_comment(line).trim_end().chars().count() + 1
+}
+
+fn before_comment(line: &str) -> &str {
+    line.split('#').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(text: &str) -> String {
+        let mistake = parse(text).map(|m| m.0).unwrap_err();
+        let (line, column) = mistake.place.unwrap_or_default();
+        format!("{line}:{column}: {}", mistake.fact)
+    }
+
+    #[test]
+    fn a_line_is_a_machine() {
+        let text = "# fleet\n\nkiosk 1G\t256M # till 2030\n  räck 512\r\n#x 1G\n";
+        let Ok(Machines(machines)) = parse(text) else {
+            panic!("refused");
+        };
+        let machine = |name: &str, ram_mib, leave_mib| Machine {
+            name: name.to_owned(),
+            ram_mib,
+            leave_mib,
+        };
+        let expected = [
+            machine("kiosk", 1024, Some(256)),
+            machine("räck", 512, None),
+        ];
+        assert_eq!(machines, expected);
+    }
+
+    #[test]
+    fn a_mistake_has_line_and_column() {
+        assert_eq!(
+            mistake("kiosk 1G\nräck  1.5G"),
+            "2:7: \"1.5G\": expected a size as 1024M or 2G"
+        );
+        assert!(mistake("a 1G 1x").starts_with("1:6: \"1x\": expected"));
+        assert!(
+            mistake("a 1G 1G all").starts_with("1:9: \"all\" is one word too many; expected NAME")
+        );
+        assert!(mistake("kiosk  # 1G").starts_with("1:6: the RAM of kiosk is missing; expected"));
+        assert_eq!(mistake("a 1G\n a 2G"), "2:2: machine a is listed twice");
+        assert!(mistake("# none\n").starts_with("0:0: no machine; expected"));
+    }
+}
