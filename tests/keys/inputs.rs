@@ -77,6 +77,7 @@ pub const ROWS: &[Row] = &[
     row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
     row("ram-check --leave", |_, _, call| call.options = vec![("ram-check", "--ram 4G --leave 1G".into())], &["ram-check options.leave", "ram-check options.ram"]),
     row("ram-check --machines", machines, &["ram-check options.machines"]),
+    row("ram-check --picture and --svg, which show what is recorded", |_, _, call| call.options = vec![("ram-check", "--picture --svg /dev/null".into())], NOTHING),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
     row("rootfs-assemble: where the tree lives, how old metadata may be, where credentials are", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1 --auth /dev/null".into())], NOTHING),

@@ -13,6 +13,7 @@ use stage::{At, Context, Error, Result, Tool};
 use crate::judge::{self, Asked, Judgement};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
+use crate::picture::Picture;
 use crate::{boot, qemu, table};
 
 /// Bytes of a kernel image that hold its boot header.
@@ -212,12 +213,19 @@ fn judged(
     })
 }
 
-/// Tells people of a verdict.
+/// Tells people of a verdict: the table, the pictures that are asked for, the sentence.
 ///
 /// # Errors
-/// None.
-pub fn show(cx: &Context, _: &Options, verdict: &Verdict) -> Result<()> {
+/// Exit code 1 where the file of a picture cannot be written.
+pub fn show(cx: &Context, options: &Options, verdict: &Verdict) -> Result<()> {
     table::show(cx, verdict);
+    let picture = Picture::of(verdict);
+    if options.picture {
+        picture.lines().iter().for_each(|line| cx.say(line));
+    }
+    if let Some(path) = &options.svg {
+        std::fs::write(path, picture.svg()).at(path)?;
+    }
     cx.say(&verdict.sentence);
     Ok(())
 }

@@ -11,8 +11,10 @@ mod judge;
 mod machines;
 pub mod model;
 mod options;
+mod picture;
 pub mod qemu;
 mod table;
 
 pub use machines::{Machine, Machines};
 pub use options::{FirmwareChoice, Options};
+pub use picture::Picture;

@@ -1,5 +1,7 @@
 //! What can be asked of `ram-check`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -19,6 +21,12 @@ pub struct Options {
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
     #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
     pub leave: Option<u64>,
+    /// Show a bar for each RAM store with its terms
+    #[arg(long)]
+    pub picture: bool,
+    /// Write the same picture to a file, as SVG
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Boot the medium in QEMU up to the login prompt, with the RAM of --ram or else the least
     #[arg(long)]
     pub boot: bool,
@@ -30,7 +38,7 @@ pub struct Options {
     pub timeout: u64,
 }
 
-/// What enters the key: the machine of a proof counts only where there is one.
+/// What enters the key: the machine of a proof counts only where there is one, pictures are made of what is recorded.
 impl Serialize for Options {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use manifest::{MachineVerdict, Moment, StoreNeed, Verdict};
 use stage::Context;
 
+/// The moments in their order, with the words of the table.
 const MOMENTS: [(&str, Moment); 3] = [
     ("unpack", Moment::Unpack),
     ("deploy", Moment::Deploy),
@@ -90,6 +91,12 @@ fn lines(need: &StoreNeed) -> Vec<String> {
     lines
 }
 
+/// The word of the table for a moment.
+pub(crate) fn name(moment: Moment) -> &'static str {
+    let found = MOMENTS.iter().find(|(_, m)| *m == moment);
+    found.map_or("", |(name, _)| *name)
+}
+
 fn row(name: &str, cell: impl Fn(Moment) -> Option<u64>) -> String {
     let mut line = format!("{name:<44}");
     for (_, moment) in MOMENTS {
@@ -100,7 +107,7 @@ fn row(name: &str, cell: impl Fn(Moment) -> Option<u64>) -> String {
 }
 
 /// Tenths of a MiB, rounded to the nearest.
-fn mib(kib: u64) -> String {
+pub(crate) fn mib(kib: u64) -> String {
     let tenths = (kib * 10 + 512) / 1024;
     format!("{}.{}", tenths / 10, tenths % 10)
 }
