@@ -312,6 +312,40 @@ fn a_list_of_machines_is_judged_at_once() {
     assert!(text(&output).contains("machines:1:7: \"64k\": expected"));
 }
 
+/// examples/gate releases what fits into every machine of its list, and nothing else.
+#[test]
+fn the_gate_refuses_an_image_that_leaves_too_little() {
+    let least = example("debian-vm").least_ram_mib();
+    let scratch = scratch();
+    let path = |name: &str| scratch.path().join(name);
+    let make = |list: &str| {
+        std::fs::write(path("machines"), list).unwrap();
+        let set = |name: &str, file: &str| format!("{name}={}", path(file).display());
+        let output = command("make")
+            .env("RAMFORGE_STORE", store())
+            .arg("-C")
+            .arg(root().join("examples/gate"))
+            .args([
+                set("MACHINES", "machines"),
+                set("OUT", "out"),
+                set("RELEASE", "release"),
+            ])
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output))
+    };
+    let (code, said) = make(&format!("large {}\nsmall {least} 2G\n", 4 * least));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("1 of 2 of the list are too small: small"),
+        "{said}"
+    );
+    assert!(path("out/ram.svg").exists() && !path("release").exists());
+    let (code, said) = make(&format!("large {}\nsmall {least}\n", 4 * least));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(path("release/manifest.json").exists());
+}
+
 #[test]
 fn every_program_has_help_and_a_version() {
     for name in STAGES.iter().chain(&["desc-parse", "ramforge"]) {
