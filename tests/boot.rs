@@ -8,7 +8,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use pipeline_tests::{Booted, boot, command, example, native, run, scratch, without_dracut};
+use pipeline_tests::{
+    Booted, boot, command, example, native, root, run, scratch, slot, store, text, without_dracut,
+};
 use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
 
 /// RAM for machines whose need is not the question.
@@ -188,6 +190,49 @@ fn too_little_ram_is_one_sentence() {
         "{sentence}"
     );
     assert!(!end.log().contains("login:"), "{}", end.tail());
+}
+
+/// What ram-check states is measured to be enough, and no more than 64 MiB too much; who logs in finds no less left than
+/// it says.
+#[test]
+fn the_least_ram_is_what_is_stated_and_little_less() {
+    let vm = example("debian-vm");
+    let _slot = slot();
+    let scratch = scratch();
+    let login = scratch.path().join("login");
+    std::fs::write(&login, "root:linux\n").unwrap();
+    let output = command(root().join("target/release/ram-check"))
+        .env("RAMFORGE_STORE", store())
+        .args(["--least", "--login"])
+        .arg(&login)
+        .arg("--manifest")
+        .arg(vm.dir.join("manifest.json"))
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let measured = &manifest["verdict"]["measured"];
+    let least = measured["least_ram_mib"].as_u64().unwrap();
+    println!("stated {}, measured {least}", vm.least_ram_mib());
+    assert!(least + 64 >= vm.least_ram_mib(), "{said}");
+    let boots = measured["boots"].as_array().unwrap();
+    let up: Vec<_> = boots.iter().filter(|b| b["result"] == "login").collect();
+    let (stated, first) = (vm.least_ram_mib(), up[0]);
+    let need = &manifest["verdict"]["stores"][0];
+    let left =
+        first["ram_mib"].as_u64().unwrap().min(stated) - need["steady_mib"].as_u64().unwrap();
+    let available = first["memory"]["available_mib"].as_u64().unwrap();
+    assert!(
+        available >= left,
+        "{available} MiB available, {left} MiB stated"
+    );
+    let refused = boots.iter().filter(|b| b["result"] == "refused").count();
+    assert_eq!(
+        up.len() + refused,
+        boots.len(),
+        "a sentence or a system: {measured}"
+    );
 }
 
 #[test]

@@ -80,6 +80,9 @@ pub const ROWS: &[Row] = &[
     row("ram-check --picture and --svg, which show what is recorded", |_, _, call| call.options = vec![("ram-check", "--picture --svg /dev/null".into())], NOTHING),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
+    row("ram-check --least", |_, _, call| call.options = vec![("ram-check", "--least".into())], LEAST),
+    row("ram-check --boot --up and --login", boot_and_login, BOOT_AND_LOGIN),
+    row("ram-check --up without a boot", |_, _, call| call.options = vec![("ram-check", "--up tcp:22".into())], NOTHING),
     row("rootfs-assemble: where the tree lives, how old metadata may be, where credentials are", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1 --auth /dev/null".into())], NOTHING),
     row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = vec![("rootfs-assemble", "--refresh".into())], NOTHING),
 
@@ -125,6 +128,32 @@ const BOOT: &[&str] = &[
     "ram-check options.boot",
     "ram-check options.firmware",
     "ram-check options.timeout",
+    "ram-check options.up",
+    "ram-check tools.qemu-system-x86_64",
+    "ram-check tools.setpriv",
+];
+
+const BOOT_AND_LOGIN: &[&str] = &[
+    "ram-check identity.accelerator",
+    "ram-check identity.firmware",
+    "ram-check media.iso",
+    "ram-check options.boot",
+    "ram-check options.firmware",
+    "ram-check options.login",
+    "ram-check options.timeout",
+    "ram-check options.up",
+    "ram-check tools.qemu-system-x86_64",
+    "ram-check tools.setpriv",
+];
+
+const LEAST: &[&str] = &[
+    "ram-check identity.accelerator",
+    "ram-check identity.firmware",
+    "ram-check media.iso",
+    "ram-check options.firmware",
+    "ram-check options.least",
+    "ram-check options.timeout",
+    "ram-check options.up",
     "ram-check tools.qemu-system-x86_64",
     "ram-check tools.setpriv",
 ];
@@ -195,6 +224,14 @@ fn machines(place: &Place, _: &Path, call: &mut Call) {
     let file = place.path("machines");
     fs::write(&file, "kiosk 4G 1G\n").unwrap();
     call.options = vec![("ram-check", format!("--machines {}", file.display()))];
+}
+
+/// Somebody who logs in; who that is, is in no key.
+fn boot_and_login(place: &Place, _: &Path, call: &mut Call) {
+    let file = place.path("login");
+    fs::write(&file, "root:linux\n").unwrap();
+    let options = format!("--boot --up target:multi-user --login {}", file.display());
+    call.options = vec![("ram-check", options)];
 }
 
 fn no_scripts(_: &Place, dir: &Path, _: &mut Call) {

@@ -218,6 +218,9 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
         "ram-check options.machines",
         "a list is a file of the host; inputs.rs and pipeline.rs",
     ),
+    ("ram-check options.least", "a boot takes minutes; boot.rs"),
+    ("ram-check options.login", "a boot takes minutes; boot.rs"),
+    ("ram-check options.up", "a boot takes minutes; boot.rs"),
     ("ram-check options.boot", "a boot takes minutes; boot.rs"),
     (
         "ram-check options.firmware",

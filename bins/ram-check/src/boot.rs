@@ -1,6 +1,7 @@
-//! `--boot`: the medium in QEMU, up to the login prompt.
+//! `--boot`: the medium in QEMU, until it is up or will not come up.
 
 use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +11,25 @@ use serde_json::{Map, Value, json};
 use stage::{At, Context, Error, Result};
 
 use crate::check::Input;
+use crate::login;
 use crate::options::Options;
-use crate::qemu::{self, Bus, Firmware, Guest, Machine, Outcome};
+use crate::qemu::{self, Bus, Firmware, Guest, Machine, Outcome, Up};
+
+/// The medium as a file, for machines one after the other.
+pub(crate) struct Stand<'a> {
+    cx: &'a Context,
+    options: &'a Options,
+    medium: PathBuf,
+    /// Where the medium lies.
+    scratch: store::Scratch,
+}
+
+/// How a boot ended.
+pub(crate) struct Booted {
+    pub(crate) proof: Proof,
+    pub(crate) outcome: Outcome,
+    pub(crate) time: Duration,
+}
 
 /// Boots the medium as a CD in a machine with `ram_mib` MiB. Gives the proof, and the same in words.
 pub(crate) fn prove(
@@ -19,36 +37,94 @@ pub(crate) fn prove(
     options: &Options,
     input: &Input,
     ram_mib: u64,
-) -> Result<(Proof, String)> {
-    let iso = input.media.iso.as_ref();
-    let iso = iso.ok_or_else(|| Error::refused("media.iso is not there; expected a medium"))?;
-    let scratch = cx.store().scratch()?;
-    let medium = medium(cx, iso, scratch.path())?;
-    let firmware = Firmware::from(options.firmware);
-    let mut machine = Machine::new(&medium, Bus::Cd, firmware, ram_mib);
-    machine.cancel = || stage::interrupted().is_err();
-    let name = firmware.name();
-    cx.progress(&format!("booting with {ram_mib} MiB of RAM and {name}"));
-    let mut guest = Guest::start(&machine).map_err(failed)?;
-    let limit = Duration::from_secs(options.timeout);
-    let outcome = guest
-        .wait_up(limit, |mark| {
-            cx.progress(&format!(
-                "{} after {:.1} s",
-                mark.name,
-                mark.at.as_secs_f64()
-            ));
+) -> Result<(Booted, String)> {
+    let stand = Stand::new(cx, options, input)?;
+    let booted = stand.boot(ram_mib, Duration::from_secs(options.timeout))?;
+    let words = words(&booted, &options.up);
+    Ok((booted, words))
+}
+
+impl<'a> Stand<'a> {
+    /// Takes the medium out of the store.
+    pub(crate) fn new(cx: &'a Context, options: &'a Options, input: &Input) -> Result<Self> {
+        let iso = input.media.iso.as_ref();
+        let iso = iso.ok_or_else(|| Error::refused("media.iso is not there; expected a medium"))?;
+        let scratch = cx.store().scratch()?;
+        Ok(Self {
+            medium: medium(cx, iso, scratch.path())?,
+            cx,
+            options,
+            scratch,
         })
-        .map_err(failed)?;
-    let seconds = guest.elapsed().as_secs();
-    let proof = Proof {
-        ram_mib,
-        firmware: name.to_owned(),
-        result: outcome.name().to_owned(),
-        log: cx.store().put(guest.log().as_bytes())?,
-    };
-    record(cx, &guest, &proof)?;
-    Ok((proof, words(&outcome, ram_mib, name, seconds)))
+    }
+
+    /// Boots a machine with `ram_mib` MiB; what it does within `limit` counts.
+    pub(crate) fn boot(&self, ram_mib: u64, limit: Duration) -> Result<Booted> {
+        let (cx, options) = (self.cx, self.options);
+        let firmware = Firmware::from(options.firmware);
+        let machine = self.machine(firmware, ram_mib)?;
+        let name = firmware.name();
+        cx.progress(&format!("booting with {ram_mib} MiB of RAM and {name}"));
+        let mut guest = Guest::start(&machine).map_err(failed)?;
+        let outcome = guest
+            .wait_until(&options.up, limit, |mark| {
+                let seconds = mark.at.as_secs_f64();
+                cx.progress(&format!(
+                    "{ram_mib} MiB: {} after {seconds:.1} s",
+                    mark.name
+                ));
+            })
+            .map_err(failed)?;
+        let time = guest.elapsed();
+        let proof = Proof {
+            ram_mib,
+            firmware: name.to_owned(),
+            up: options.up.to_string(),
+            result: outcome.name().to_owned(),
+            memory: self.memory(&mut guest, &outcome)?,
+            screen: self.screen(&mut guest),
+            log: cx.store().put(guest.log().as_bytes())?,
+        };
+        record(cx, &guest, &proof)?;
+        Ok(Booted {
+            proof,
+            outcome,
+            time,
+        })
+    }
+
+    fn machine(&self, firmware: Firmware, ram_mib: u64) -> Result<Machine> {
+        let mut machine = Machine::new(&self.medium, Bus::Cd, firmware, ram_mib);
+        machine.cancel = || stage::interrupted().is_err();
+        if let Up::Tcp(guest) = self.options.up {
+            machine.answers = Some((free_port()?, guest));
+        }
+        Ok(machine)
+    }
+
+    /// The figures from inside, where somebody may log in. That nobody could is a warning: the boot itself is proved.
+    fn memory(&self, guest: &mut Guest, outcome: &Outcome) -> Result<Option<manifest::Memory>> {
+        let Some(who) = self.options.login.as_ref().filter(|_| outcome.is_up()) else {
+            return Ok(None);
+        };
+        self.cx.progress("reading figures inside");
+        match login::figures(self.cx, guest, who)? {
+            Ok(memory) => Ok(Some(memory)),
+            Err(qemu::Error::Cancelled) => Err(Error::interrupted()),
+            Err(error) => {
+                self.cx.warn(&format!("no figures from inside: {error}"))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the screen shows; a machine that is off shows nothing.
+    fn screen(&self, guest: &mut Guest) -> Option<Object> {
+        let path = self.scratch.path().join("screen.ppm");
+        guest.screenshot(&path).ok()?;
+        let picture = std::fs::read(&path).ok()?;
+        self.cx.store().put(&picture).ok()
+    }
 }
 
 /// The medium as a file, which QEMU reads.
@@ -62,15 +138,34 @@ fn medium(cx: &Context, iso: &Object, dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn words(outcome: &Outcome, ram_mib: u64, firmware: &str, seconds: u64) -> String {
+/// A port of 127.0.0.1 that nobody listens at now.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let address = listener.and_then(|l| l.local_addr());
+    let address = address.map_err(|e| Error::failed(format!("127.0.0.1: no port is free: {e}")))?;
+    Ok(address.port())
+}
+
+fn words(booted: &Booted, up: &Up) -> String {
+    let Proof {
+        ram_mib, firmware, ..
+    } = &booted.proof;
     let place = format!("with {ram_mib} MiB and {firmware} in QEMU");
-    match outcome {
-        Outcome::Login => format!("reached the login prompt {place}"),
+    let sign = up.words();
+    match &booted.outcome {
+        Outcome::Login | Outcome::Up => {
+            let inside = booted.proof.memory.as_ref();
+            let inside = inside.map(|m| format!(", {} MiB available inside", m.available_mib));
+            format!("reached {sign} {place}{}", inside.unwrap_or_default())
+        }
         Outcome::Refused(sentence) => format!("stopped {place}: {sentence}"),
         Outcome::Panic => format!("ended in a kernel panic {place}"),
         Outcome::Emergency => format!("ended in emergency mode {place}"),
         Outcome::Exit => format!("switched itself off {place}"),
-        Outcome::Timeout => format!("showed no login prompt within {seconds} s {place}"),
+        Outcome::Timeout => {
+            let seconds = booted.time.as_secs();
+            format!("did not reach {sign} within {seconds} s {place}")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use manifest::{MachineVerdict, Object, Proof, Section, StoreNeed, Verdict};
+use manifest::{MachineVerdict, Measured, Object, Proof, Section, StoreNeed, Verdict};
 use ram_deploy::cmdline::Cmdline;
 use ram_deploy::store::Kind;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::judge::{self, Asked, Judgement};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
 use crate::picture::Picture;
-use crate::{boot, qemu, table};
+use crate::{boot, least, qemu, table};
 
 /// Bytes of a kernel image that hold its boot header.
 const HEADER: u64 = 0x300;
@@ -26,7 +26,7 @@ pub struct Input {
     rootfs: RootfsInput,
     disk: DiskInput,
     initrd: InitrdInput,
-    /// The medium, which `--boot` boots.
+    /// The medium, which `--boot` and `--least` boot.
     pub(crate) media: MediaInput,
 }
 
@@ -101,9 +101,9 @@ pub(crate) struct MediaInput {
 }
 
 impl Input {
-    /// Without `--boot` the medium itself is not read, only what is said of it.
+    /// Without a boot the medium itself is not read, only what is said of it.
     pub fn narrow(options: &Options, input: &mut Self) {
-        if !options.boot {
+        if !options.boots() {
             input.media.iso = None;
         }
     }
@@ -111,7 +111,7 @@ impl Input {
 
 /// The host programs that the options ask for.
 pub fn tools(options: &Options) -> Vec<Tool> {
-    if !options.boot {
+    if !options.boots() {
         return Vec::new();
     }
     vec![
@@ -132,7 +132,7 @@ pub fn tools(options: &Options) -> Vec<Tool> {
 /// # Errors
 /// Exit code 5 where a UEFI boot is asked for and its firmware is missing.
 pub fn identity(options: &Options, _: &Input) -> Result<Value> {
-    if !options.boot {
+    if !options.boots() {
         return Ok(Value::Null);
     }
     let digest = |path: &Path| -> Result<String> {
@@ -165,36 +165,61 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
             "media.kernelcmdline: rd.ramforge.store={name}: the medium does not carry the root for it"
         )));
     };
-    let least = need.least_ram_mib;
+    let least_ram_mib = need.least_ram_mib;
     let machines = judge::machines(need, &stores[1..], options);
     let Judgement { ok, sentence } = judged(options, &facts, &stores, &machines);
-    let proof = match options.boot && ok {
-        true => Some(boot::prove(
-            cx,
-            options,
-            &input,
-            options.ram.unwrap_or(least),
-        )?),
-        false => None,
+    let shown = match ok {
+        true => demonstrate(cx, options, &input, need)?,
+        false => Shown::default(),
     };
     if let Some(ram) = options.ram {
         for need in &mut stores {
             need.left_mib = model::left_mib(need, ram);
         }
     }
-    let words = proof.as_ref().map(|(_, words)| format!("; {words}"));
+    let words = shown
+        .judgement
+        .as_ref()
+        .map(|j| format!("; {}", j.sentence));
     Ok(Verdict {
         format: Verdict::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        ok: ok && proof.as_ref().is_none_or(|(p, _)| p.result == "login"),
-        least_ram_mib: least,
+        ok: ok && shown.judgement.is_none_or(|j| j.ok),
+        least_ram_mib,
         sentence: sentence + &words.unwrap_or_default(),
         asked_ram_mib: options.ram,
         asked_leave_mib: options.leave,
         machines,
         stores,
-        proof: proof.map(|(proof, _): (Proof, String)| proof),
+        measured: shown.measured,
+        proof: shown.proof,
     })
+}
+
+/// What machines showed.
+#[derive(Default)]
+struct Shown {
+    proof: Option<Proof>,
+    measured: Option<Measured>,
+    judgement: Option<Judgement>,
+}
+
+/// Starts the machines that are asked for.
+fn demonstrate(cx: &Context, options: &Options, input: &Input, need: &StoreNeed) -> Result<Shown> {
+    let mut shown = Shown::default();
+    if options.boot {
+        let ram = options.ram.unwrap_or(need.least_ram_mib);
+        let (booted, sentence) = boot::prove(cx, options, input, ram)?;
+        let ok = booted.outcome.is_up();
+        shown.judgement = Some(Judgement { ok, sentence });
+        shown.proof = Some(booted.proof);
+    }
+    if options.least {
+        let measured = least::measure(cx, options, input, need)?;
+        shown.judgement = Some(least::judge(need, &measured));
+        shown.measured = Some(measured);
+    }
+    Ok(shown)
 }
 
 /// What the arithmetic says of what is asked about. `stores` has the chosen one first.

@@ -8,13 +8,17 @@
 mod boot;
 pub mod check;
 mod judge;
+mod least;
+mod login;
 mod machines;
 pub mod model;
 mod options;
 mod picture;
 pub mod qemu;
+mod search;
 mod table;
 
+pub use login::Credentials;
 pub use machines::{Machine, Machines};
 pub use options::{FirmwareChoice, Options};
 pub use picture::Picture;

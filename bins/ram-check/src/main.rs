@@ -1,7 +1,7 @@
 //! `ram-check`: says how much RAM a system takes that runs from RAM, and proves it.
 //!
 //! stdin: a manifest with `plan`, `rootfs`, `disk`, `initrd` and `media`. stdout: the same with `verdict`.
-//! stderr: a table of the terms and of the RAM stores. Needs nothing; with `--boot` QEMU, and OVMF for `--firmware uefi`.
+//! stderr: a table of the terms and of the RAM stores. Needs nothing; with `--boot` or `--least` QEMU, and OVMF for `--firmware uefi`.
 //! Exit code 4 where the verdict is negative; the manifest is written all the same.
 
 use std::process::ExitCode;
@@ -11,8 +11,8 @@ use stage::Stage;
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
 /// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
-/// 7: lists of machines.
-const VERSION: u32 = 7;
+/// 7: lists of machines. 8: measurements; what means up, figures and the screen of a proof.
+const VERSION: u32 = 8;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";

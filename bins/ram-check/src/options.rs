@@ -6,8 +6,9 @@ use clap::{Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::login::{self, Credentials};
 use crate::machines::{self, Machines};
-use crate::qemu;
+use crate::qemu::{self, Up};
 
 /// Options of the stage.
 #[derive(Debug, Args)]
@@ -27,15 +28,31 @@ pub struct Options {
     /// Write the same picture to a file, as SVG
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Boot the medium in QEMU up to the login prompt, with the RAM of --ram or else the least
+    /// Boot the medium in QEMU until it is up, with the RAM of --ram or else the least
     #[arg(long)]
     pub boot: bool,
+    /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
+    #[arg(long, conflicts_with = "boot")]
+    pub least: bool,
+    /// What means that it is up: login, target:NAME, text:STRING (on the serial line) or tcp:PORT (a port that answers)
+    #[arg(long, value_name = "SIGN", default_value = "login")]
+    pub up: Up,
+    /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside
+    #[arg(long, value_name = "FILE", value_parser = login::read)]
+    pub login: Option<Credentials>,
     /// The firmware that boots it
     #[arg(long, value_enum, default_value_t = FirmwareChoice::Bios)]
     pub firmware: FirmwareChoice,
-    /// Seconds until a boot without login prompt counts as failed
+    /// Seconds until a boot that is not up counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub timeout: u64,
+}
+
+impl Options {
+    /// Whether a machine is started.
+    pub(crate) fn boots(&self) -> bool {
+        self.boot || self.least
+    }
 }
 
 /// What enters the key: the machine of a proof counts only where there is one, pictures are made of what is recorded.
@@ -45,8 +62,11 @@ impl Serialize for Options {
         map.serialize_entry("ram", &self.ram)?;
         map.serialize_entry("leave", &self.leave)?;
         map.serialize_entry("machines", &self.machines)?;
-        if self.boot {
-            map.serialize_entry("boot", &true)?;
+        if self.boots() {
+            let how = if self.least { "least" } else { "boot" };
+            map.serialize_entry(how, &true)?;
+            map.serialize_entry("up", &self.up.to_string())?;
+            map.serialize_entry("login", &self.login.as_ref().map(|_| true))?;
             map.serialize_entry("firmware", &self.firmware)?;
             map.serialize_entry("timeout", &self.timeout)?;
         }

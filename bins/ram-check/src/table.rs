@@ -177,7 +177,7 @@ rack                                            1024     600     512   fits";
     #[test]
     fn what_is_left_stands_beside_each_store() {
         let mut verdict = Verdict {
-            format: 3,
+            format: 4,
             by: String::new(),
             ok: true,
             least_ram_mib: 8,
@@ -186,6 +186,7 @@ rack                                            1024     600     512   fits";
             asked_leave_mib: None,
             machines: Vec::new(),
             stores: vec![need("brd", Some(12)), need("zram", None)],
+            measured: None,
             proof: None,
         };
         let expected = "\

@@ -39,6 +39,7 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         asked_leave_mib: None,
         machines: Vec::new(),
         stores,
+        measured: None,
         proof: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Questions to the journal.
 
-use journal::{fold, read, runs};
+use journal::{Measurement, fold, read, runs};
 use stage::{Error, Result};
 use store::Store;
 
@@ -35,10 +35,43 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
     for warning in &state.warnings {
         print(&format!("  warning: {warning}"))?;
     }
+    for measurement in &state.measurements {
+        print(&format!("  {}", least(measurement)))?;
+    }
     if let Some(code) = state.code {
         print(&format!("  exit code {code}"))?;
     }
     Ok(())
+}
+
+/// A prediction beside what machines showed of it.
+fn least(measurement: &Measurement) -> String {
+    let Measurement {
+        store,
+        firmware,
+        predicted_mib: stated,
+        too_little_mib,
+        boots,
+        ..
+    } = measurement;
+    let begin = format!("least RAM ({store}, {firmware}): {stated} MiB stated");
+    let Some(measured) = measurement.measured_mib else {
+        return format!("{begin}, in {boots} boots nothing up to {too_little_mib} MiB came up");
+    };
+    let (above, below) = (
+        stated.saturating_sub(measured),
+        measured.saturating_sub(*stated),
+    );
+    let apart = match above {
+        0 => format!("{below} MiB too little"),
+        _ => format!("{above} MiB or {} % above", above * 100 / measured.max(1)),
+    };
+    let apart = if above == below {
+        "the same".to_owned()
+    } else {
+        apart
+    };
+    format!("{begin}, {measured} MiB measured in {boots} boots: {apart}")
 }
 
 pub(crate) fn why(store: &Store, stage: Option<&str>) -> Result<()> {

@@ -136,6 +136,34 @@ fn what_a_run_puts_stays_until_it_is_finished() {
 }
 
 #[test]
+fn a_report_has_what_was_measured_beside_what_is_stated() {
+    let place = Place::new();
+    let run = place.run(&["start-run"]).1.trim().to_owned();
+    let event = |measured: &str| {
+        let data = format!(
+            r#"{{"store":"brd","firmware":"bios","predicted_mib":672,"measured_mib":{measured},"too_little_mib":624,"boots":4}}"#
+        );
+        place.within(&run, &["event", "ram-check", "least", &data]);
+    };
+    event("640");
+    event("688");
+    event("672");
+    event("null");
+    // Somebody else's event of this name is none of ours.
+    place.within(&run, &["event", "mine", "least", "{}"]);
+    let (_, said) = place.run(&["report", &run]);
+    for expected in [
+        "least RAM (brd, bios): 672 MiB stated, 640 MiB measured in 4 boots: 32 MiB or 5 % above",
+        "688 MiB measured in 4 boots: 16 MiB too little",
+        "672 MiB measured in 4 boots: the same",
+        "in 4 boots nothing up to 624 MiB came up",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    assert_eq!(said.matches("least RAM").count(), 4, "{said}");
+}
+
+#[test]
 fn a_password_among_the_arguments_is_not_in_the_journal() {
     let place = Place::new();
     let run = place

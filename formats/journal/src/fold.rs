@@ -1,6 +1,7 @@
 //! The state of a run as a fold over its events.
 
 use manifest::Digest;
+use serde::Deserialize;
 
 use crate::event::{Event, Line};
 
@@ -13,6 +14,25 @@ pub struct RunState {
     pub code: Option<u8>,
     /// All warnings, as `stage: text`.
     pub warnings: Vec<String>,
+    /// What machines showed of the RAM that is stated.
+    pub measurements: Vec<Measurement>,
+}
+
+/// The least RAM of a machine, stated and measured: the event `least` of ram-check. All in MiB.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Measurement {
+    /// The RAM store.
+    pub store: String,
+    /// The firmware of the machines.
+    pub firmware: String,
+    /// What is stated.
+    pub predicted_mib: u64,
+    /// The least machine that came up, if one did.
+    pub measured_mib: Option<u64>,
+    /// The largest machine that did not; 0 where all did.
+    pub too_little_mib: u64,
+    /// How many machines were started.
+    pub boots: u64,
 }
 
 /// What is known of one stage of a run.
@@ -68,6 +88,11 @@ impl RunState {
             Event::StageFailed { stage, message, .. } => self.fail(stage, message),
             Event::Interrupted { stage } => self.fail(stage, "interrupted"),
             Event::Warning { stage, text } => self.warnings.push(format!("{stage}: {text}")),
+            // Of another shape it is an event of somebody else.
+            Event::Custom { name, data, .. } if name == "least" => {
+                self.measurements
+                    .extend(serde_json::from_value::<Measurement>(data.clone()));
+            }
             Event::RunFinished { code } => self.code = Some(*code),
             _ => {}
         }

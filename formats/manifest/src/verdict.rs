@@ -30,6 +30,9 @@ pub struct Verdict {
     pub machines: Vec<MachineVerdict>,
     /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
+    /// The least machine that came up in QEMU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
     /// The proof from QEMU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
@@ -109,8 +112,45 @@ pub struct Proof {
     pub ram_mib: u64,
     /// `bios` or `uefi`.
     pub firmware: String,
-    /// `login`; else what happened: `refused`, `panic`, `emergency`, `exit`, `timeout`.
+    /// What means that the system is up: `login`, `target:NAME`, `text:STRING` or `tcp:PORT`.
+    pub up: String,
+    /// `login`, or `up` by another sign; else what happened: `refused`, `panic`, `emergency`, `exit`, `timeout`.
     pub result: String,
+    /// The figures read inside, where somebody logged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// What the screen showed at the end, as a PPM picture; absent where the machine was off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screen: Option<Object>,
     /// The serial line's log.
     pub log: Object,
+}
+
+/// RAM as the system itself counts it, at the moment it was up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// `MemTotal` in MiB.
+    pub total_mib: u64,
+    /// `MemAvailable` in MiB.
+    pub available_mib: u64,
+    /// All that was read: /proc/meminfo, the statistics of zram, df of the root.
+    pub figures: Object,
+}
+
+/// The least machine that comes up, as boots in QEMU showed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// The RAM store.
+    pub store: String,
+    /// The least RAM with which it came up, in MiB; absent where it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_ram_mib: Option<u64>,
+    /// The most RAM with which it did not, in MiB; 0 where it always did.
+    pub too_little_mib: u64,
+    /// The two are so many MiB apart.
+    pub step_mib: u64,
+    /// Every boot, in order of time.
+    pub boots: Vec<Proof>,
 }

@@ -14,64 +14,18 @@ use tempfile::TempDir;
 use super::error::{At, Error, Result};
 use super::machine::{self, Bus, MEDIUM_ID, Machine};
 use super::monitor::Monitor;
-use super::serial::{Log, Mark, TORN, compile};
+use super::serial::{Log, Mark, compile};
 
 /// How often a waiting thread looks whether it shall go on.
 const POLL: Duration = Duration::from_millis(100);
-/// A guest that has said nothing for so long is asked for its prompt again where a message of the kernel has got into the
-/// middle of the first one. Elsewhere it is not: a boot that waits for a person does not come up by itself.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Time for a failing guest to finish its last words.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Signs of a boot that will not end well, worst last: name and pattern.
-const BAD: &[(&str, &str)] = &[
-    ("refused", r"ramforge: STOPPED: (.*)"),
-    ("panic", r"Kernel panic - not syncing"),
-    (
-        "emergency",
-        r"[Ee]mergency (mode|shell)|for maintenance|Entering emergency|dracut:/# ?$",
-    ),
-];
-
-/// How a boot ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The login prompt.
-    Login,
-    /// The kernel gave up.
-    Panic,
-    /// An emergency shell or mode.
-    Emergency,
-    /// `ram-deploy` stopped, with its sentence.
-    Refused(String),
-    /// The machine switched itself off or restarted.
-    Exit,
-    /// None of these in time.
-    Timeout,
-}
-
-impl Outcome {
-    /// One word for it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Panic => "panic",
-            Self::Emergency => "emergency",
-            Self::Refused(_) => "refused",
-            Self::Exit => "exit",
-            Self::Timeout => "timeout",
-        }
-    }
-}
-
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     log: Mutex<Log>,
     news: Condvar,
 }
 
 impl Shared {
-    fn log(&self) -> MutexGuard<'_, Log> {
+    pub(super) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,11 +33,13 @@ impl Shared {
 /// A machine that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Guest {
-    qemu: Child,
+    pub(super) qemu: Child,
     serial: ChildStdin,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     scratch: TempDir,
     bus: Bus,
+    /// The port of this host behind which the guest answers, see [`Machine::answers`].
+    pub(super) port: Option<u16>,
     cancel: fn() -> bool,
     begin: Instant,
     pub(super) commands: u32,
@@ -128,59 +84,11 @@ impl Guest {
             shared,
             scratch,
             bus: machine.bus,
+            port: machine.answers.map(|(host, _)| host),
             cancel: machine.cancel,
             begin,
             commands: 0,
         })
-    }
-
-    /// Waits until the system is up or will not come up. `seen` is told of each mark once.
-    ///
-    /// # Errors
-    /// [`Error::Cancelled`]; [`Error::Ended`] where QEMU itself failed.
-    pub fn wait_up(&mut self, limit: Duration, mut seen: impl FnMut(&Mark)) -> Result<Outcome> {
-        let bad: Vec<_> = BAD
-            .iter()
-            .map(|(name, pattern)| Ok((*name, compile(pattern)?)))
-            .collect::<Result<_>>()?;
-        let (begin, mut told, mut checked) = (Instant::now(), 0, 0);
-        let mut heard = begin;
-        while begin.elapsed() < limit {
-            let (marks, closed) = self.news(checked)?;
-            marks.iter().skip(told).for_each(&mut seen);
-            told = marks.len();
-            if marks.iter().any(|m| m.name == "login") {
-                return Ok(Outcome::Login);
-            }
-            let length = self.position();
-            if length > checked
-                && bad
-                    .iter()
-                    .any(|(_, p)| p.is_match(self.shared.log().from(0)))
-            {
-                self.listen_for(LAST_WORDS)?;
-                return Ok(self.bad_end(&bad));
-            }
-            if length > checked || self.asked_again(heard, closed)? {
-                heard = Instant::now();
-            }
-            checked = length;
-            if closed {
-                return self.ended("the login prompt").map(|()| Outcome::Exit);
-            }
-        }
-        Ok(Outcome::Timeout)
-    }
-
-    /// Types an empty line where nothing was heard for long after a torn prompt; says whether it did.
-    fn asked_again(&mut self, heard: Instant, closed: bool) -> Result<bool> {
-        let silent = heard.elapsed() > SILENCE
-            && !closed
-            && compile(TORN)?.is_match(self.shared.log().from(0));
-        if silent {
-            self.type_line("")?;
-        }
-        Ok(silent)
     }
 
     /// Waits for `pattern` (a regular expression over bytes) after the position `from` of the log; gives the
@@ -347,7 +255,7 @@ impl Guest {
     }
 
     /// Waits a moment until the log is longer than `known`; gives the marks and whether the line is closed.
-    fn news(&self, known: usize) -> Result<(Vec<Mark>, bool)> {
+    pub(super) fn news(&self, known: usize) -> Result<(Vec<Mark>, bool)> {
         if (self.cancel)() {
             return Err(Error::Cancelled);
         }
@@ -361,43 +269,7 @@ impl Guest {
         Ok((log.marks.clone(), log.closed))
     }
 
-    fn listen_for(&self, time: Duration) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < time && !self.news(self.position())?.1 {}
-        Ok(())
-    }
-
-    /// What the log says of a boot that failed: the sentence counts more than what followed from it.
-    fn bad_end(&self, bad: &[(&str, regex::bytes::Regex)]) -> Outcome {
-        let log = self.shared.log();
-        for (name, pattern) in bad {
-            let Some(found) = pattern.captures(log.from(0)) else {
-                continue;
-            };
-            let sentence = found.get(1).map_or(&[][..], |m| m.as_bytes());
-            return match *name {
-                "refused" => Outcome::Refused(String::from_utf8_lossy(sentence).into_owned()),
-                "panic" => Outcome::Panic,
-                _ => Outcome::Emergency,
-            };
-        }
-        Outcome::Exit
-    }
-
-    /// QEMU has closed the line: in good order, or because it failed.
-    fn ended(&mut self, expected: &str) -> Result<()> {
-        let status = self.qemu.wait().at(machine::QEMU)?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(Error::Ended {
-            expected: expected.to_owned(),
-            stderr: self.stderr(),
-            tail: self.shared.log().tail(),
-        })
-    }
-
-    fn stderr(&self) -> String {
+    pub(super) fn stderr(&self) -> String {
         std::fs::read_to_string(self.scratch.path().join("stderr")).unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
 //! Virtual machines that boot a medium and are watched, asked and switched off over a serial line.
 //!
 //! ```text
-//! Machine ──start──▶ Guest ──wait_up──▶ Outcome::Login ──login, run, remove_medium──▶ power_off
+//! Machine ──start──▶ Guest ──wait_until──▶ Outcome::Login ──login, run, remove_medium──▶ power_off
 //!                      └─ reader thread: serial line → log without terminal control, marks with times
 //! ```
 //!
@@ -14,12 +14,16 @@ mod machine;
 mod monitor;
 mod serial;
 mod shell;
+mod up;
+mod wait;
 
 pub use error::{Error, Result};
-pub use guest::{Guest, Outcome};
+pub use guest::Guest;
 pub use machine::{
     Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, accelerator,
     find_ovmf, find_seabios,
 };
 pub use serial::{LOGIN, Mark};
 pub use shell::Answer;
+pub use up::Up;
+pub use wait::Outcome;

@@ -11,6 +11,8 @@ use super::error::{Error, Result};
 
 /// What a boot goes through, and the text that tells.
 const MARKS: &[(&str, &str)] = &[
+    // Whoever speaks first: the boot loader, or firmware that knows the serial line.
+    ("loader", r"\S"),
     ("kernel", r"Linux version|Command line:|Loading Linux"),
     ("ram-deploy", r"(?m)^ramforge: |ram-deploy"),
     ("switch_root", r"Switching root|Switch Root|switch_root"),
@@ -26,7 +28,7 @@ const OVERLAP: usize = 256;
 /// A part of the boot and when it was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// `kernel`, `ram-deploy`, `switch_root` or `login`.
+    /// `loader`, `kernel`, `ram-deploy`, `switch_root` or `login`.
     pub name: &'static str,
     /// Time since QEMU was started.
     pub at: Duration,
@@ -174,6 +176,7 @@ mod tests {
         assert_eq!(
             marks,
             [
+                ("loader", 0),
                 ("kernel", 1),
                 ("ram-deploy", 1),
                 ("switch_root", 2),
@@ -185,13 +188,21 @@ mod tests {
     #[test]
     fn a_prompt_counts_only_at_the_end_of_a_line() {
         let log = log(&[b"Last login: Monday\nlogin: denied\n"]);
-        assert!(log.marks.is_empty(), "{:?}", log.marks);
+        assert!(
+            log.marks.iter().all(|m| m.name != "login"),
+            "{:?}",
+            log.marks
+        );
     }
 
     #[test]
     fn a_message_of_the_kernel_may_follow_the_prompt() {
         let log = log(&[b"Debian 12\nhost login: [   45.123456] random: crng\n"]);
-        assert_eq!(log.marks.len(), 1, "{:?}", log.marks);
+        assert!(
+            log.marks.iter().any(|m| m.name == "login"),
+            "{:?}",
+            log.marks
+        );
     }
 
     #[test]

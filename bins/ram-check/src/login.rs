@@ -1,0 +1,107 @@
+//! `--login`: who logs in to read figures inside, and what is read.
+
+use std::fmt;
+use std::time::Duration;
+
+use manifest::{Memory, Object};
+use stage::{Context, Result};
+
+use crate::qemu::{self, Guest};
+
+/// What is read: the kernel's own account, the RAM stores, and the root.
+const FIGURES: &str = "cat /proc/meminfo; cat /sys/block/zram*/mm_stat 2>/dev/null; df -k /; true";
+/// Time for reading it in software emulation.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A user of the image and the password.
+#[derive(Clone)]
+pub struct Credentials {
+    user: String,
+    password: String,
+}
+
+/// A password is no text for a log.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads the file at `path`: one line as chpasswd(8) takes it.
+pub(crate) fn read(path: &str) -> std::result::Result<Credentials, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    let pair = text.trim_end_matches(['\r', '\n']).split_once(':');
+    match pair.filter(|(user, password)| !user.is_empty() && !password.contains('\n')) {
+        Some((user, password)) => Ok(Credentials {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        }),
+        None => Err(format!("{path}: expected one line, USER:PASSWORD")),
+    }
+}
+
+/// Logs in and reads the figures.
+pub(crate) fn figures(
+    cx: &Context,
+    guest: &mut Guest,
+    who: &Credentials,
+) -> Result<std::result::Result<Memory, qemu::Error>> {
+    let answer = guest
+        .login(&who.user, &who.password)
+        .and_then(|()| guest.run(FIGURES, PATIENCE));
+    match answer {
+        Ok(answer) => Ok(Ok(memory(
+            &answer.output,
+            cx.store().put(answer.output.as_bytes())?,
+        ))),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// The figures that everybody wants, out of the text.
+fn memory(text: &str, figures: Object) -> Memory {
+    let mib = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kib.map_or(0, |kib| kib / 1024)
+    };
+    Memory {
+        total_mib: mib("MemTotal:"),
+        available_mib: mib("MemAvailable:"),
+        figures,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> std::result::Result<Credentials, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("login");
+        std::fs::write(&path, text).unwrap();
+        read(path.to_str().unwrap())
+    }
+
+    #[test]
+    fn one_line_has_user_and_password() {
+        let read = file("root:a:b\n").unwrap();
+        assert_eq!(
+            (read.user.as_str(), read.password.as_str()),
+            ("root", "a:b")
+        );
+        assert!(!format!("{read:?}").contains("a:b"));
+        for bad in ["", "root", ":x", "root:a\nuser:b\n"] {
+            assert!(file(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn figures_are_those_of_meminfo() {
+        let text = "MemTotal:        2000000 kB\nMemFree: 5 kB\nMemAvailable:    1048576 kB\n";
+        let read = memory(text, Object::of(text.as_bytes()));
+        assert_eq!((read.total_mib, read.available_mib), (1953, 1024));
+    }
+}
