@@ -76,6 +76,7 @@ pub const ROWS: &[Row] = &[
     row("raw-image --level", |_, _, call| call.options = vec![("raw-image", "--level 3".into())], &["raw-image options.level"]),
     row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
     row("ram-check --leave", |_, _, call| call.options = vec![("ram-check", "--ram 4G --leave 1G".into())], &["ram-check options.leave", "ram-check options.ram"]),
+    row("ram-check --here", |_, _, call| call.options = vec![("ram-check", "--here".into())], &["ram-check options.ram"]),
     row("ram-check --machines", machines, &["ram-check options.machines"]),
     row("ram-check --picture and --svg, which show what is recorded", |_, _, call| call.options = vec![("ram-check", "--picture --svg /dev/null".into())], NOTHING),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),

@@ -172,7 +172,7 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         true => demonstrate(cx, options, &input, need)?,
         false => Shown::default(),
     };
-    if let Some(ram) = options.ram {
+    if let Some(ram) = options.ram_mib() {
         for need in &mut stores {
             need.left_mib = model::left_mib(need, ram);
         }
@@ -187,7 +187,7 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         ok: ok && shown.judgement.is_none_or(|j| j.ok),
         least_ram_mib,
         sentence: sentence + &words.unwrap_or_default(),
-        asked_ram_mib: options.ram,
+        asked_ram_mib: options.ram_mib(),
         asked_leave_mib: options.leave,
         machines,
         stores,
@@ -231,19 +231,22 @@ fn judged(
 ) -> Judgement {
     let (need, others) = (&stores[0], &stores[1..]);
     let leave_mib = options.leave;
-    judge::ramdisk(facts).unwrap_or_else(|| match options.ram {
+    judge::ramdisk(facts).unwrap_or_else(|| match options.ram_mib() {
         Some(ram_mib) => judge::machine(need, others, Asked { ram_mib, leave_mib }),
         None if !machines.is_empty() => judge::all(need, machines),
         None => judge::need(need),
     })
 }
 
-/// Tells people of a verdict: the table, the pictures that are asked for, the sentence.
+/// Tells people of a verdict: the table, this host, the pictures that are asked for, the sentence.
 ///
 /// # Errors
 /// Exit code 1 where the file of a picture cannot be written.
 pub fn show(cx: &Context, options: &Options, verdict: &Verdict) -> Result<()> {
     table::show(cx, verdict);
+    if let Some(host) = &options.here {
+        host.lines().iter().for_each(|line| cx.say(line));
+    }
     let picture = Picture::of(verdict);
     if options.picture {
         picture.lines().iter().for_each(|line| cx.say(line));

@@ -7,6 +7,7 @@
 
 mod boot;
 pub mod check;
+mod here;
 mod judge;
 mod least;
 mod login;
@@ -18,6 +19,7 @@ pub mod qemu;
 mod search;
 mod table;
 
+pub use here::Host;
 pub use login::Credentials;
 pub use machines::{Machine, Machines};
 pub use options::{FirmwareChoice, Options};

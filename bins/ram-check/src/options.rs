@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::here::{self, Host};
 use crate::login::{self, Credentials};
 use crate::machines::{self, Machines};
 use crate::qemu::{self, Up};
@@ -19,6 +20,10 @@ pub struct Options {
     /// Several machines, from a file with a line each, NAME RAM [LEAVE]; exit code 4 where one does not do
     #[arg(long, value_name = "FILE", value_parser = machines::read, group = "asked")]
     pub machines: Option<Machines>,
+    /// This host as the machine: the RAM of its firmware; exit code 4 where the system does not fit
+    #[arg(long, num_args = 0, default_missing_value = "/", value_parser = here::read, group = "asked")]
+    #[arg(conflicts_with = "boot")]
+    pub here: Option<Host>,
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
     #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
     pub leave: Option<u64>,
@@ -49,6 +54,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The RAM in MiB of the machine that is asked about.
+    pub(crate) fn ram_mib(&self) -> Option<u64> {
+        self.ram.or(self.here.as_ref().map(Host::ram_mib))
+    }
+
     /// Whether a machine is started.
     pub(crate) fn boots(&self) -> bool {
         self.boot || self.least
@@ -59,7 +69,7 @@ impl Options {
 impl Serialize for Options {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        map.serialize_entry("ram", &self.ram)?;
+        map.serialize_entry("ram", &self.ram_mib())?;
         map.serialize_entry("leave", &self.leave)?;
         map.serialize_entry("machines", &self.machines)?;
         if self.boots() {
