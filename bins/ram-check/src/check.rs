@@ -14,7 +14,7 @@ use crate::judge::{self, Asked, Judgement};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
 use crate::picture::Picture;
-use crate::{boot, least, qemu, table};
+use crate::{boot, least, qemu, reserved, table};
 
 /// Bytes of a kernel image that hold its boot header.
 const HEADER: u64 = 0x300;
@@ -155,16 +155,8 @@ pub fn identity(options: &Options, _: &Input) -> Result<Value> {
 /// Exit code 1 where QEMU fails, 5 where it is missing, 6 where the store lacks an object.
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
-    let cmdline = Cmdline::parse(&input.media.kernelcmdline);
-    let wanted = Kind::wanted(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
-    let mut stores = model::needs(&facts, wanted.map(Kind::name));
-    let is_wanted = |need: &&StoreNeed| wanted.is_none_or(|kind| kind.name() == need.store);
-    let Some(need) = stores.first().filter(is_wanted) else {
-        let name = wanted.map_or("auto", Kind::name);
-        return Err(Error::refused(format!(
-            "media.kernelcmdline: rd.ramforge.store={name}: the medium does not carry the root for it"
-        )));
-    };
+    let stores = stores(&facts, &input.media.kernelcmdline, options.ram_mib())?;
+    let need = &stores[0];
     let least_ram_mib = need.least_ram_mib;
     let machines = judge::machines(need, &stores[1..], options);
     let Judgement { ok, sentence } = judged(options, &facts, &stores, &machines);
@@ -172,11 +164,6 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         true => demonstrate(cx, options, &input, need)?,
         false => Shown::default(),
     };
-    if let Some(ram) = options.ram_mib() {
-        for need in &mut stores {
-            need.left_mib = model::left_mib(need, ram);
-        }
-    }
     let words = shown
         .judgement
         .as_ref()
@@ -194,6 +181,26 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         measured: shown.measured,
         proof: shown.proof,
     })
+}
+
+/// What each RAM store needs, that of the command line first, and leaves on a machine with `ram_mib` MiB.
+fn stores(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Vec<StoreNeed>> {
+    let wanted = Kind::wanted(&Cmdline::parse(cmdline));
+    let wanted = wanted
+        .map_err(|stop| Error::refused(stop.to_string()))?
+        .map(Kind::name);
+    let mut stores = model::needs(facts, wanted);
+    let first = stores.first().map(|need| need.store.as_str());
+    if first.is_none() || wanted.is_some_and(|name| first != Some(name)) {
+        return Err(Error::refused(format!(
+            "media.kernelcmdline: rd.ramforge.store={}: the medium does not carry the root for it",
+            wanted.unwrap_or("auto")
+        )));
+    }
+    for need in &mut stores {
+        need.left_mib = ram_mib.and_then(|ram| model::left_mib(need, ram));
+    }
+    Ok(stores)
 }
 
 /// What machines showed.
@@ -277,6 +284,7 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
         entries: input.rootfs.entries,
         ramdisk_bytes: ramdisk.map_or(disk.size, |kib| kib.saturating_mul(1024)),
         resize: input.plan.oem.resize,
+        reserved_bytes: reserved::bytes(&input.media.kernelcmdline),
         kernel_bytes: model::kernel_bytes(&header, kernel.size),
         initrd_packed: initrd.image.size,
         initrd_unpacked: initrd.unpacked_bytes,

@@ -161,6 +161,7 @@ mod tests {
             entries: 10_000,
             ramdisk_bytes: 600 * MIB,
             resize: false,
+            reserved_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 30 * MIB,
             initrd_unpacked: 90 * MIB,

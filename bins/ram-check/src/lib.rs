@@ -16,6 +16,7 @@ pub mod model;
 mod options;
 mod picture;
 pub mod qemu;
+mod reserved;
 mod search;
 mod table;
 

@@ -12,8 +12,7 @@
 //! boot header. What no manifest tells is a constant below, with the measurement it comes from. The kernel's
 //! page descriptors and hash tables grow with RAM itself, so the sum is solved for the machine's size.
 //!
-//! *Not here:* crashkernel, CMA and hugepages (nothing in the manifest reserves them), page cache that can
-//! be dropped, and RAM stores other than these: [`STORES`] is where they join.
+//! *Not here:* page cache that can be dropped, and RAM stores other than these: [`STORES`] is where they join.
 
 use manifest::{Moment, StoreNeed, Term};
 
@@ -34,6 +33,8 @@ pub struct Facts {
     pub ramdisk_bytes: u64,
     /// Whether the root file system grows to the RAM disk.
     pub resize: bool,
+    /// What the command line keeps from the system: crash kernel, CMA, huge pages.
+    pub reserved_bytes: u64,
     /// The kernel in RAM, see [`kernel_bytes`].
     pub kernel_bytes: u64,
     /// The initrd as the boot loader loads it.
@@ -163,6 +164,11 @@ fn common(facts: &Facts) -> Vec<Term> {
         term(
             "kernel image and its data",
             kib(facts.kernel_bytes),
+            &[Unpack, Deploy, Login],
+        ),
+        term(
+            "reserved by the command line",
+            kib(facts.reserved_bytes),
             &[Unpack, Deploy, Login],
         ),
         term("initrd, packed", packed, &[Unpack]),
@@ -315,6 +321,7 @@ mod tests {
             entries: 20_000,
             ramdisk_bytes: 2000 * MIB,
             resize: true,
+            reserved_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 38 * MIB,
             initrd_unpacked: 108 * MIB,
@@ -383,6 +390,7 @@ mod tests {
             entries: 0,
             ramdisk_bytes: 0,
             resize: false,
+            reserved_bytes: 0,
             kernel_bytes: 0,
             initrd_packed: 0,
             initrd_unpacked: 0,

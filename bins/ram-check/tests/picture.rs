@@ -19,6 +19,7 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         entries: 10_000,
         ramdisk_bytes: data_mib * 4 * MIB,
         resize: true,
+        reserved_bytes: 0,
         kernel_bytes: 40 * MIB,
         initrd_packed: 30 * MIB,
         initrd_unpacked: 90 * MIB,
