@@ -5,7 +5,7 @@ OUT     ?= out
 CARGO   ?= cargo
 TARGET   = x86_64-unknown-linux-gnu
 
-.PHONY: iso build setup test test-setup lint bench fuzz soak clean schema
+.PHONY: iso build setup test test-setup lint bench ram-table fuzz soak clean schema
 
 iso: setup build
 	RAM_CHECK=--boot ./pipeline.sh -o $(OUT) $(EXAMPLE)
@@ -27,12 +27,17 @@ test: test-setup build
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	shellcheck pipeline.sh tools/*.sh tests/run tests/bench tests/bench-deploy .ci/run
+	shellcheck pipeline.sh tools/*.sh tests/run tests/bench tests/bench-deploy tests/ram-table .ci/run
 
 bench: test-setup build
 	tests/bench
 	@echo "how fast an ISO is deployed: tests/bench-deploy ISO"
 	python3 formats/description/tests/kiwi/bench.py
+
+# docs/ram-table.md: RAM stated and measured, hours of it; a part with CELLS="minimal debian-ram/zram/uefi".
+CELLS ?=
+ram-table: test-setup build
+	tests/ram-table $(CELLS)
 
 # Damaged descriptions for SECONDS; prints the executions it reached, and stops at a panic or a hang.
 SECONDS ?= 60
