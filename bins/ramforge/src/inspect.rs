@@ -1,6 +1,6 @@
 //! Questions to the journal.
 
-use journal::{Measurement, fold, read, runs};
+use journal::{Boot, Booted, Measurement, fold, read, runs};
 use stage::{Error, Result};
 use store::Store;
 
@@ -35,6 +35,9 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
     for warning in &state.warnings {
         print(&format!("  warning: {warning}"))?;
     }
+    for boot in &state.boots {
+        print(&format!("  {}", timeline(boot)))?;
+    }
     for measurement in &state.measurements {
         print(&format!("  {}", least(measurement)))?;
     }
@@ -42,6 +45,23 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
         print(&format!("  exit code {code}"))?;
     }
     Ok(())
+}
+
+/// When a machine got where, in order of time, and how it ended.
+fn timeline(boot: &Boot) -> String {
+    let Booted {
+        ram_mib,
+        firmware,
+        result,
+    } = &boot.proof;
+    let mut marks: Vec<_> = boot.milliseconds.iter().collect();
+    marks.sort_by_key(|(_, at)| **at);
+    let mark = |(name, at): &(&String, &u64)| format!("{name} {:.1} s", **at as f64 / 1000.0);
+    let mut told: Vec<_> = marks.iter().map(mark).collect();
+    if !boot.milliseconds.contains_key(result) {
+        told.push(result.clone());
+    }
+    format!("boot with {ram_mib} MiB ({firmware}): {}", told.join(", "))
 }
 
 /// A prediction beside what machines showed of it.

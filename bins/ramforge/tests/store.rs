@@ -164,6 +164,27 @@ fn a_report_has_what_was_measured_beside_what_is_stated() {
 }
 
 #[test]
+fn a_report_has_the_timeline_of_a_boot() {
+    let place = Place::new();
+    let run = place.run(&["start-run"]).1.trim().to_owned();
+    let event = |result: &str, marks: &str| {
+        let data = format!(
+            r#"{{"proof":{{"ram_mib":672,"firmware":"bios","result":"{result}"}},"milliseconds":{{{marks}}}}}"#
+        );
+        place.within(&run, &["event", "ram-check", "boot", &data]);
+    };
+    event("login", r#""kernel":6857,"loader":539,"login":70485"#);
+    event("refused", r#""kernel":6857,"loader":539"#);
+    let (_, said) = place.run(&["report", &run]);
+    for expected in [
+        "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, login 70.5 s\n",
+        "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, refused\n",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn a_password_among_the_arguments_is_not_in_the_journal() {
     let place = Place::new();
     let run = place

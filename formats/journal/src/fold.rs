@@ -1,5 +1,7 @@
 //! The state of a run as a fold over its events.
 
+use std::collections::BTreeMap;
+
 use manifest::Digest;
 use serde::Deserialize;
 
@@ -14,8 +16,30 @@ pub struct RunState {
     pub code: Option<u8>,
     /// All warnings, as `stage: text`.
     pub warnings: Vec<String>,
+    /// The machines that were started.
+    pub boots: Vec<Boot>,
     /// What machines showed of the RAM that is stated.
     pub measurements: Vec<Measurement>,
+}
+
+/// A machine that was started, and when it got where: the event `boot` of ram-check.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Boot {
+    /// The machine, and how it ended.
+    pub proof: Booted,
+    /// Milliseconds since it was switched on, by the names of what was first heard of then.
+    pub milliseconds: BTreeMap<String, u64>,
+}
+
+/// Of the proof of a boot what a report shows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Booted {
+    /// RAM in MiB.
+    pub ram_mib: u64,
+    /// `bios` or `uefi`.
+    pub firmware: String,
+    /// How it ended: `login`, `refused` and so on.
+    pub result: String,
 }
 
 /// The least RAM of a machine, stated and measured: the event `least` of ram-check. All in MiB.
@@ -89,6 +113,10 @@ impl RunState {
             Event::Interrupted { stage } => self.fail(stage, "interrupted"),
             Event::Warning { stage, text } => self.warnings.push(format!("{stage}: {text}")),
             // Of another shape it is an event of somebody else.
+            Event::Custom { name, data, .. } if name == "boot" => {
+                self.boots
+                    .extend(serde_json::from_value::<Boot>(data.clone()));
+            }
             Event::Custom { name, data, .. } if name == "least" => {
                 self.measurements
                     .extend(serde_json::from_value::<Measurement>(data.clone()));

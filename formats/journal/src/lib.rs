@@ -19,6 +19,6 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use event::{Event, Line};
-pub use fold::{Measurement, RunState, StageState, fold};
+pub use fold::{Boot, Booted, Measurement, RunState, StageState, fold};
 pub use reader::{read, runs};
 pub use writer::{Journal, MAX_LINE, new_run_id};
