@@ -95,6 +95,19 @@ pub fn most_size(nodes: &[Node]) -> u64 {
     nodes.iter().map(node).sum::<u64>() + 4 * BLOCK as u64
 }
 
+/// Whether the nodes can be expressed, without their contents.
+///
+/// # Errors
+/// [`Error::Unfit`], as [`write`].
+pub fn check(nodes: &[Node]) -> Result<()> {
+    Names::of(nodes)?;
+    for node in nodes {
+        format::xattrs(&node.xattrs).ok_or_else(|| unknown_xattr(node))?;
+        device(node)?;
+    }
+    Ok(())
+}
+
 /// Writes a file system and gives its length in bytes. `content` opens the file that is the node of that index. Bytes
 /// arrive in any order, each at most once; those that do not are zero.
 ///
@@ -154,8 +167,7 @@ fn bodies(
         let xattrs = format::xattrs(&node.xattrs).ok_or_else(|| unknown_xattr(node))?;
         let data = match files.remove(&index) {
             Some(content) => Data::File(content),
-            None => data(node, xattrs.len(), names.entries(index), out)
-                .map_err(Error::io(&node.path))?,
+            None => data(node, xattrs.len(), names.entries(index), out)?,
         };
         bodies.push(Body { xattrs, data });
     }
@@ -234,26 +246,38 @@ fn files(
 }
 
 /// Puts the blocks of a node out that is no file and has `xattrs` bytes of extended attributes.
-fn data(node: &Node, xattrs: usize, entries: &[Entry], out: &mut Out<'_>) -> io::Result<Data> {
+fn data(node: &Node, xattrs: usize, entries: &[Entry], out: &mut Out<'_>) -> Result<Data> {
     Ok(match &node.kind {
         Kind::Hardlink(_) | Kind::File(_) => Data::Name,
-        Kind::Char(major, minor) | Kind::Block(major, minor) => {
-            Data::Device(format::device(*major, *minor))
-        }
-        Kind::Fifo => Data::Device(0),
+        Kind::Char(..) | Kind::Block(..) | Kind::Fifo => Data::Device(device(node)?),
         Kind::Symlink(target) if INODE + xattrs + target.len() <= BLOCK => {
             Data::Flat(0, target.len(), target.clone().into_bytes())
         }
         Kind::Symlink(target) => {
             let mut bytes = target.clone().into_bytes();
             bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-            Data::Flat(out.blocks(&bytes)?, target.len(), Vec::new())
+            let first = out.blocks(&bytes).map_err(Error::io(&node.path))?;
+            Data::Flat(first, target.len(), Vec::new())
         }
         Kind::Dir => {
             let size = directory::size(entries);
-            let first = out.take(in_blocks(size))?;
+            let first = out.take(in_blocks(size)).map_err(Error::io(&node.path))?;
             Data::Directory { first, size }
         }
+    })
+}
+
+/// The number of a device; 0 for what is none.
+fn device(node: &Node) -> Result<u32> {
+    let (Kind::Char(major, minor) | Kind::Block(major, minor)) = &node.kind else {
+        return Ok(0);
+    };
+    format::device(*major, *minor).ok_or_else(|| {
+        Error::unfit(
+            &node.path,
+            format!("device {major}:{minor}"),
+            "a major number below 4096, a minor one below 1048576",
+        )
     })
 }
 

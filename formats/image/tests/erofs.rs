@@ -9,7 +9,7 @@ use std::io::{Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use image::erofs::{Compression, Parameters, most_size, write};
+use image::erofs::{Compression, Parameters, check, most_size, write};
 use image::ext4::{Kind, Node, RegionSink};
 
 const EPOCH: u64 = 1_700_000_000;
@@ -216,10 +216,15 @@ fn what_cannot_be_expressed_is_refused() {
     let root = || node("", Kind::Dir);
     assert!(refused(&[node("a", Kind::Dir)]).contains("no root"));
     assert!(refused(&[root(), node("a/b", Kind::Dir)]).starts_with("a/b: a is no node"));
-    assert!(refused(&[root(), node(&"x".repeat(256), Kind::Dir)]).contains("255 bytes"));
+    let device = [root(), node("d", Kind::Char(4096, 0))];
+    assert!(refused(&device).starts_with("d: device 4096:0; expected a major number below"));
+    assert!(check(&device).is_err() && check(&small()).is_ok());
     let mut odd = node("f", Kind::Dir);
     odd.xattrs.push(("system.odd".into(), Vec::new()));
     assert!(refused(&[root(), odd]).starts_with("f: extended attributes system.odd"));
+    let mut long = node("f", Kind::Dir);
+    long.xattrs.push(("user.long".into(), vec![0; 1 << 16]));
+    assert!(check(&[root(), long]).is_err());
     // A file that is shorter than was declared.
     assert!(refused(&[root(), node("f", Kind::File(5))]).starts_with("f: "));
 }

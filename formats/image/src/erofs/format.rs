@@ -242,11 +242,24 @@ pub(super) fn kind(kind: &Kind) -> (u16, u8) {
     }
 }
 
-/// A device number as in `i_u` (`new_encode_dev`).
-pub(super) fn device(major: u32, minor: u32) -> u32 {
-    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+/// A device number as in `i_u` (`new_encode_dev`): 12 bits of the major number, 20 of the minor one; `None` for more.
+pub(super) fn device(major: u32, minor: u32) -> Option<u32> {
+    let fits = major < 1 << 12 && minor < 1 << 20;
+    fits.then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_have_32_bits() {
+        assert_eq!(device(8, 300), Some(0x0010_082c));
+        assert_eq!(device(4095, 0xf_ffff), Some(u32::MAX));
+        assert_eq!((device(4096, 0), device(0, 1 << 20)), (None, None));
+    }
 }
