@@ -3,6 +3,7 @@
 //! Its chunks stand behind those of the disk in a second map, which is the medium's: one map to verify, one payload.
 
 use image::erofs::{self, Compression, Parameters};
+use image::ext4::Node;
 use manifest::Erofs;
 use ram_deploy::cmdline::Cmdline;
 use ram_deploy::store::Kind;
@@ -38,12 +39,22 @@ const OPTIONS: [&str; 6] = [
     "CONFIG_TMPFS_POSIX_ACL",
 ];
 
+/// The word of the kernelcmdline that asks for it.
+const ASKED: &str = "kernelcmdline: rd.ramforge.store=erofs";
+/// What the kernel's overlay takes for notes of its own. Those of `user.overlay.` it passes on: our mount has no `userxattr`.
+const OVERLAYS_OWN: &str = "trusted.overlay.";
+
 /// What compresses the image, where one is wanted: where the kernelcmdline says `rd.ramforge.store=erofs`, or `auto` and
-/// the kernel can mount it.
+/// it can be made and mounted.
 ///
 /// # Errors
-/// Exit code 3 where the kernel cannot do what is asked for.
-pub(crate) fn wanted(cx: &Context, tree: &Tree, input: &Input) -> Result<Option<Compression>> {
+/// Exit code 3 where the kernel cannot do what is asked for, or the tree cannot be expressed so.
+pub(crate) fn wanted(
+    cx: &Context,
+    tree: &Tree,
+    nodes: &[Node],
+    input: &Input,
+) -> Result<Option<Compression>> {
     let cmdline = Cmdline::parse(&input.plan.kernelcmdline);
     let kind = Kind::wanted(&cmdline).map_err(|stop| Error::refused(stop.to_string()))?;
     let is_asked = match kind {
@@ -51,17 +62,43 @@ pub(crate) fn wanted(cx: &Context, tree: &Tree, input: &Input) -> Result<Option<
         Some(_) => return Ok(None),
         None => false,
     };
-    match (able(cx.store(), tree, input)?, is_asked) {
-        (Ok(compression), _) => Ok(Some(compression)),
-        (Err(_), false) => Ok(None),
-        (Err(lack), true) => Err(Error::refused(format!(
-            "kernelcmdline: rd.ramforge.store=erofs: the kernel {} has no {lack}",
-            input.rootfs.kernel.release
-        ))
-        .advice(
-            "choose a kernel package that has it, such as linux-image-amd64, or another RAM store",
-        )),
+    let compression = match able(cx.store(), tree, input)? {
+        Ok(compression) => compression,
+        Err(_) if !is_asked => return Ok(None),
+        Err(lack) => return Err(lacking(&lack, input)),
+    };
+    match odd(nodes) {
+        None => Ok(Some(compression)),
+        Some(fact) if is_asked => Err(Error::refused(format!("{ASKED}: {fact}"))
+            .advice("leave that out of the tree, or choose another RAM store")),
+        Some(fact) => {
+            cx.warn(&format!("the medium gets no root as EROFS: {fact}"))?;
+            Ok(None)
+        }
     }
+}
+
+fn lacking(lack: &str, input: &Input) -> Error {
+    let release = &input.rootfs.kernel.release;
+    Error::refused(format!("{ASKED}: the kernel {release} has no {lack}")).advice(
+        "choose a kernel package that has it, such as linux-image-amd64, or another RAM store",
+    )
+}
+
+/// What of the nodes EROFS cannot express, or an overlay would not show as it is.
+fn odd(nodes: &[Node]) -> Option<String> {
+    let hidden = nodes.iter().find_map(|node| {
+        let own = |(name, _): &&(String, Vec<u8>)| name.starts_with(OVERLAYS_OWN);
+        let fact = match (&node.kind, node.xattrs.iter().find(own)) {
+            (image::ext4::Kind::Char(0, 0), _) => {
+                "a character device 0:0 marks a removed file in an overlay".to_owned()
+            }
+            (_, Some((name, _))) => format!("an overlay takes {name} for a note of its own"),
+            _ => return None,
+        };
+        Some(format!("{}: {fact}", node.path))
+    });
+    hidden.or_else(|| Some(erofs::check(nodes).err()?.to_string()))
 }
 
 /// What of the compressions the kernel has; else what it lacks.
@@ -207,6 +244,42 @@ mod tests {
             blake3: Digest::of(bytes),
             frame: Object::of(bytes),
         }
+    }
+
+    #[test]
+    fn what_an_overlay_would_hide_is_found() {
+        let node = |path: &str, kind, xattr: Option<&str>| Node {
+            path: path.to_owned(),
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+            xattrs: xattr
+                .map(|x| (x.to_owned(), Vec::new()))
+                .into_iter()
+                .collect(),
+        };
+        let found = |kind, xattr| {
+            let root = node("", image::ext4::Kind::Dir, None);
+            odd(&[root, node("a", kind, xattr)])
+        };
+        let file = image::ext4::Kind::File(0);
+        let text = found(image::ext4::Kind::Char(0, 0), None).unwrap();
+        assert!(text.starts_with("a: a character device 0:0"), "{text}");
+        let text = found(image::ext4::Kind::Dir, Some("trusted.overlay.opaque")).unwrap();
+        assert_eq!(
+            text,
+            "a: an overlay takes trusted.overlay.opaque for a note of its own"
+        );
+        assert_eq!(
+            found(image::ext4::Kind::Char(1, 3), Some("trusted.other")),
+            None
+        );
+        assert_eq!(found(file.clone(), Some("user.overlay.opaque")), None);
+        // What EROFS has no form for.
+        let text = found(file, Some("system.odd")).unwrap();
+        assert!(text.contains("extended attributes system.odd"), "{text}");
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn raw_image(cx: &mut Context, options: &Options, input: Input) -> Result<Disk> 
     let ((boot_sector, core), esp, added) = (bios?, esp?, added?);
 
     let root = root::Root::new(cx, &tree, &input, &ids)?;
-    let compression = erofs::wanted(cx, &tree, &input)?;
+    let compression = erofs::wanted(cx, &tree, root.nodes(), &input)?;
     drop(tree);
     let layout = Layout::new(&input.plan.disk, root.least_size()?)?;
     let esp = image::fat::volume(layout.esp, "EFI", ids.esp_fs, &esp).map_err(unfit)?;
