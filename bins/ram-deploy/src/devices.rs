@@ -114,8 +114,12 @@ impl Device {
         let path = Path::new("/dev").join(format!(".ramforge-{}", self.name.replace('!', "-")));
         // One that was left behind may be that of another device.
         let _ = fs::remove_file(&path);
-        self.make_node(&path)?;
-        let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
+        let open = |path: &Path| fs::OpenOptions::new().read(true).write(true).open(path);
+        if let Err(refused) = self.make_node(&path) {
+            // Where /dev takes no further node, being watched is better than not to be opened.
+            return open(&self.node().map_err(|_| refused)?);
+        }
+        let opened = open(&path);
         fs::remove_file(&path)?;
         opened
     }

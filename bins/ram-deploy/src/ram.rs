@@ -10,13 +10,22 @@ use crate::store::Kind;
 /// What this program itself may use beside the image, in bytes.
 pub const WORKING_BYTES: u64 = 48 << 20;
 
+/// RAM that a page takes in its file's or device's index, in bytes: eight in a tree that is at least half full on average.
+pub const INDEX_BYTES: u64 = 16;
+
+/// RAM that a file takes in a tmpfs beside its pages, in bytes: inode, name, and some attributes. Linux 6.1 takes 1.0 KiB
+/// for one without attributes.
+pub const INODE_BYTES: u64 = 1280;
+
+/// A tmpfs of ours has one more inode for so many bytes of room, as ext4 has it.
+pub const INODE_RATIO: u64 = 16_384;
+
 const MIB: u64 = 1 << 20;
 
-/// RAM that the image takes in a brd, in bytes: its pages, and the index of them, eight bytes a page in a tree that is
-/// at least half full on average.
+/// RAM that the image takes in a brd, in bytes: its pages, and the index of them.
 pub fn brd(data_bytes: u64) -> u64 {
     let image = pages::round_up(data_bytes);
-    image + image / pages::PAGE as u64 * 16
+    image + image / pages::PAGE as u64 * INDEX_BYTES
 }
 
 /// RAM that the image takes in a zram of `disk_bytes`, in bytes: what was measured of its pages, and the table of all
@@ -28,7 +37,7 @@ pub fn zram(stored_bytes: u64, disk_bytes: u64) -> u64 {
 /// RAM that the image takes unpacked into a tmpfs, in bytes: the pages of files are among those of the image, and each of
 /// its `entries` has an inode and a name in the kernel.
 pub fn tmpfs(data_bytes: u64, entries: u64) -> u64 {
-    brd(data_bytes) + entries * 1280
+    brd(data_bytes) + entries * INODE_BYTES
 }
 
 /// RAM that the compressed image takes as a file, in bytes: its pages and the index of them, as in a brd. What is written
@@ -44,7 +53,15 @@ pub fn need(image: u64, reserve_bytes: u64, initramfs_bytes: u64) -> u64 {
     during.max(after)
 }
 
-/// What a RAM store that compresses may take at most, in bytes, so that the system keeps its reserve: a write beyond that
+/// Room in bytes that files may have in a tmpfs, so that it takes no more than `limit` bytes of RAM when it is full of
+/// pages and of inodes: `inodes`, and one more for each [`INODE_RATIO`] of the room.
+pub fn room(limit: u64, inodes: u64) -> u64 {
+    let index = INODE_RATIO / pages::PAGE as u64 * INDEX_BYTES;
+    let left = limit.saturating_sub(inodes.saturating_mul(INODE_BYTES));
+    left / (INODE_RATIO + index + INODE_BYTES) * INODE_RATIO
+}
+
+/// What a RAM store that compresses or grows may take at most, in bytes, so that the system keeps its reserve: a write beyond that
 /// fails, instead of the system dying of it. `None` where the kernel does not tell what is available.
 pub fn limit(reserve_bytes: u64, initramfs_bytes: u64) -> Option<u64> {
     let all = available_now()?.saturating_add(initramfs_bytes);
@@ -110,6 +127,19 @@ mod tests {
         assert_eq!(need(image, 0, 0), image + WORKING_BYTES);
         assert_eq!(need(image, 200 * MIB, 100 * MIB), image + 100 * MIB);
         assert_eq!(need(1, 0, u64::MAX), 1 + WORKING_BYTES);
+    }
+
+    #[test]
+    fn a_full_tmpfs_stays_within_its_limit() {
+        for (limit, inodes) in [(100 * MIB, 1024), (MIB, 0), (7, 1), (8 << 40, 99_999)] {
+            let room = room(limit, inodes);
+            let full = tmpfs(room, inodes + room / INODE_RATIO);
+            assert!(full <= limit || room == 0, "{full} bytes of {limit}");
+            assert!(
+                room == 0 || full + 20 * INODE_RATIO > limit,
+                "{full} bytes of {limit}"
+            );
+        }
     }
 
     #[test]

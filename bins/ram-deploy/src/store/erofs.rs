@@ -44,10 +44,6 @@ const LOWER: &str = "/run/ramforge/lower";
 const UPPER: &str = "/run/ramforge/upper";
 /// The first Linux that mounts a file as it is: not one in a tmpfs, but one in a ramfs.
 const FILES_SINCE: (u32, u32) = (6, 12);
-/// The least that may be written, in bytes: a system's journal, state and run-time files.
-const LEAST: u64 = 32 << 20;
-/// Inodes of what is written, beside those that its size allows for.
-const INODES: u64 = 1024;
 const SAFE: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -145,12 +141,12 @@ impl Erofs {
         }
     }
 
-    /// The options of the tmpfs for what is written: not larger than what leaves the system its reserve, but [`LEAST`],
-    /// which lies within that. *Not counted:* what many small files take beside their content.
+    /// The options of the tmpfs for what is written: as large as the description's RAM disk, but not larger than what
+    /// leaves the system its reserve. *Not counted:* what the overlay itself keeps of files in use, which the kernel drops
+    /// when it needs the RAM.
     fn options(&self, limit: Option<u64>, nodes: usize) -> String {
-        let asked = self.disk.size_kib.saturating_mul(1024);
-        let size = limit.map_or(asked, |limit| limit.min(asked)).max(LEAST);
-        tmpfs::options(size, INODES, nodes)
+        let free = tmpfs::free(self.disk.size_kib.saturating_mul(1024), limit);
+        tmpfs::options(free, tmpfs::free_inodes(free), nodes)
     }
 }
 
@@ -297,7 +293,7 @@ mod tests {
         );
         assert_eq!(
             erofs.options(Some(100 << 20), 2),
-            "mode=755,size=104857600,nr_inodes=7424,mpol=interleave"
+            "mode=755,size=95682560,nr_inodes=6864,mpol=interleave"
         );
         assert_eq!(
             erofs.options(Some(1), 1),

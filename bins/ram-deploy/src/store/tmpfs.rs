@@ -20,10 +20,10 @@ use crate::stop::{Result, Stop};
 use super::chunks::Chunks;
 use super::unpack::Unpack;
 
-/// One more inode for so many bytes of size, as ext4 has it.
-const INODE_RATIO: u64 = 16_384;
-/// Fewer bytes are no root.
-const LEAST: u64 = 1 << 20;
+/// The least that may be written to a root, in bytes: a system's journal, state and run-time files.
+pub(super) const LEAST: u64 = 32 << 20;
+/// Inodes for that beside those that its size allows for.
+pub(super) const INODES: u64 = 1024;
 const FSTAB: &str = "etc/fstab";
 
 /// What the tmpfs shall be.
@@ -68,7 +68,7 @@ impl Tmpfs {
         let root = Path::new(SYSROOT);
         let unpack = Unpack::new(&chunks, root).map_err(failed)?;
         let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
-        let options = self.options(unpack.inodes(), limit, nodes());
+        let options = self.options(config.data_bytes, unpack.inodes().into(), limit, nodes());
         let mounted = mount("tmpfs", "tmpfs", root, MountFlags::empty(), &options);
         mounted.map_err(|e| {
             Stop::new(
@@ -108,19 +108,31 @@ impl Tmpfs {
         let _ = rustix::mount::unmount(SYSROOT, UnmountFlags::DETACH);
     }
 
-    /// The options of the mount: not larger than what leaves the system its reserve. *Not counted:* what many small files
-    /// take beside their content.
-    fn options(&self, inodes: u32, limit: Option<u64>, nodes: usize) -> String {
+    /// The options of the mount: as large as asked for, but beside the image, `data` bytes in so many `inodes`, not larger
+    /// than what leaves the system its reserve.
+    fn options(&self, data: u64, inodes: u64, limit: Option<u64>, nodes: usize) -> String {
         let asked = self.size_kib.saturating_mul(1024);
-        let size = limit.map_or(asked, |limit| limit.min(asked)).max(LEAST);
-        options(size, inodes.into(), nodes)
+        let image = ram::tmpfs(data, inodes);
+        let left = limit.map(|limit| limit.saturating_sub(image));
+        let free = free(asked.saturating_sub(data), left);
+        options(data + free, inodes + free_inodes(free), nodes)
     }
 }
 
-/// The options of a tmpfs of `size` bytes that has so many `inodes` beside those that its size allows for, on a machine
-/// with so many `nodes` of memory.
+/// How much may be written to a root in a tmpfs, in bytes: what is `asked` for, but when it is full, of pages and of inodes,
+/// it takes no more RAM than is `left`; [`LEAST`] in any case, which lies within the system's reserve.
+pub(super) fn free(asked: u64, left: Option<u64>) -> u64 {
+    let room = left.map_or(asked, |left| ram::room(left, INODES).min(asked));
+    room.max(LEAST)
+}
+
+/// The inodes for so many bytes that may be written.
+pub(super) fn free_inodes(free: u64) -> u64 {
+    INODES + free / ram::INODE_RATIO
+}
+
+/// The options of a tmpfs of `size` bytes and so many `inodes`, on a machine with so many `nodes` of memory.
 pub(super) fn options(size: u64, inodes: u64, nodes: usize) -> String {
-    let inodes = inodes + size / INODE_RATIO;
     let policy = match nodes {
         0 | 1 => "",
         _ => ",mpol=interleave",
@@ -191,15 +203,32 @@ mod tests {
 
     #[test]
     fn the_machine_bounds_the_size() {
-        let tmpfs = Tmpfs { size_kib: 2048 };
+        let tmpfs = Tmpfs { size_kib: 1 << 20 };
+        let (data, inodes) = (300 << 20, 9000);
+        // As large as the description's RAM disk, where there is RAM for it.
         assert_eq!(
-            tmpfs.options(10, None, 1),
-            "mode=755,size=2097152,nr_inodes=138"
+            tmpfs.options(data, inodes, None, 1),
+            "mode=755,size=1073741824,nr_inodes=56360"
         );
+        let limit = ram::tmpfs(data, inodes) + (200 << 20);
         assert_eq!(
-            tmpfs.options(10, Some(1 << 20), 2),
-            "mode=755,size=1048576,nr_inodes=74,mpol=interleave"
+            tmpfs.options(data, inodes, Some(limit), 2),
+            "mode=755,size=507166720,nr_inodes=21779,mpol=interleave"
         );
+        // The image fits, and what every system writes.
+        assert_eq!(
+            tmpfs.options(data, inodes, Some(1), 1),
+            "mode=755,size=348127232,nr_inodes=12072"
+        );
+    }
+
+    #[test]
+    fn what_is_written_to_a_full_tmpfs_fits() {
+        for left in [40, 100, 5000] {
+            let left = left << 20;
+            let free = free(u64::MAX, Some(left));
+            assert!(free >= LEAST && ram::tmpfs(free, free_inodes(free)) <= left);
+        }
     }
 
     #[test]
