@@ -246,20 +246,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_an_overlay_would_hide_is_found() {
-        let node = |path: &str, kind, xattr: Option<&str>| Node {
+    fn node(path: &str, kind: image::ext4::Kind, xattr: Option<&str>) -> Node {
+        let xattr = xattr.map(|name| (name.to_owned(), Vec::new()));
+        Node {
             path: path.to_owned(),
             kind,
             mode: 0o755,
             uid: 0,
             gid: 0,
             mtime: 0,
-            xattrs: xattr
-                .map(|x| (x.to_owned(), Vec::new()))
-                .into_iter()
-                .collect(),
-        };
+            xattrs: xattr.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn what_an_overlay_would_hide_is_found() {
         let found = |kind, xattr| {
             let root = node("", image::ext4::Kind::Dir, None);
             odd(&[root, node("a", kind, xattr)])
@@ -280,6 +281,76 @@ mod tests {
         // What EROFS has no form for.
         let text = found(file, Some("system.odd")).unwrap();
         assert!(text.contains("extended attributes system.odd"), "{text}");
+    }
+
+    /// Words in no order, of which each level and each length of a piece makes something else.
+    fn words(length: usize) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut out = Vec::with_capacity(length + 8);
+        while out.len() < length {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            out.extend(format!("{} ", state % 5000 * state.leading_zeros() as u64).bytes());
+        }
+        out.truncate(length);
+        out
+    }
+
+    /// Bytes that come in any order.
+    struct Memory(Vec<u8>);
+
+    impl image::ext4::RegionSink for Memory {
+        fn data(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            let (begin, end) = (offset as usize, offset as usize + bytes.len());
+            self.0.resize(self.0.len().max(end), 0);
+            self.0[begin..end].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn zeros(&mut self, _: u64, _: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What the writer makes of a link and two files, and the digest of that.
+    fn pinned(compression: Compression) -> String {
+        let (long, short) = (words(700_000), words(3000));
+        let file = |content: &[u8]| image::ext4::Kind::File(content.len() as u64);
+        let nodes = [
+            node("", image::ext4::Kind::Dir, None),
+            node("long", file(&long), None),
+            node("short", file(&short), Some("user.note")),
+            node("link", image::ext4::Kind::Symlink("long".into()), None),
+        ];
+        let parameters = Parameters {
+            uuid: [0x42; 16],
+            epoch: 1_700_000_000,
+            compression,
+        };
+        let mut sink = Memory(Vec::new());
+        let mut open = |index| -> std::io::Result<Box<dyn std::io::Read>> {
+            let content = if index == 1 { &long } else { &short };
+            Ok(Box::new(std::io::Cursor::new(content.clone())))
+        };
+        erofs::write(&parameters, &nodes, &mut sink, &mut open).unwrap();
+        Digest::of(&sink.0).to_string()
+    }
+
+    /// Other bytes of the same nodes are another version: a store must not take the old image for the new one. Other
+    /// bytes of another lz4 or zstd are not, as its version is in the key.
+    #[test]
+    fn other_bytes_are_another_version() {
+        let made = [Compression::Lz4, Compression::Zstd].map(pinned);
+        let pinned = [
+            "71e469948dec60ea40233a2097f99c672d49db2b187e41b04430679663f91bf3",
+            "e91261f488a46173179447d0c78ad68bf6aa4a4bf95218ad1946ab425cae52ed",
+        ];
+        assert_eq!(
+            (VERSION, made.each_ref().map(String::as_str)),
+            (2, pinned),
+            "raise VERSION, and pin what it makes"
+        );
     }
 
     #[test]
