@@ -12,8 +12,8 @@ use stage::Stage;
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
 /// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
 /// 7: lists of machines. 8: measurements; what means up, figures and the screen of a proof.
-/// 9: what the command line reserves.
-const VERSION: u32 = 9;
+/// 9: what the command line reserves. 10: smaller watermarks, which ram-deploy sets.
+const VERSION: u32 = 10;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";

@@ -72,12 +72,9 @@ const GROWS_WITH_RAM_KIB: u64 = 19;
 const INITRAMFS_SYSTEM_KIB: u64 = 40 * MIB_IN_KIB;
 /// The same of an initramfs in which ram-deploy alone runs: the modules it loads, and its own pages.
 const INITRAMFS_ALONE_KIB: u64 = 16 * MIB_IN_KIB;
-/// The kernel's watermarks, which `MemAvailable` does not offer. Linux 6.1 with transparent huge pages,
-/// which it only uses from 512 MiB of RAM on: 66 MiB at 1 GiB, 73 MiB at 3 GiB. So a machine just below that
-/// may hold what one just above does not; the model states a size from which on every machine does.
-const WATERMARKS_KIB: u64 = 74 * MIB_IN_KIB;
-/// RAM from which on these watermarks are in force.
-const WATERMARKS_FROM_MIB: u64 = 512;
+/// The kernel's watermarks, which `MemAvailable` does not offer, as ram-deploy sets them where little RAM is left. Those for
+/// transparent huge pages would be 66 MiB at 1 GiB, 73 MiB at 3 GiB (Linux 6.1).
+const WATERMARKS_KIB: u64 = 12 * MIB_IN_KIB;
 /// Processes, modules, kernel objects and mapped program files of a small system at its login prompt.
 const WORKING_SET_KIB: u64 = 112 * MIB_IN_KIB;
 /// Journal, state and run-time files written before login.
@@ -262,13 +259,7 @@ fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
         let sums = [Unpack, Deploy, Login].map(|m| (sum(terms, m), m));
         sums.into_iter().max_by_key(|s| s.0).unwrap_or((0, Deploy))
     };
-    let mut watermarks = term("watermarks of the kernel", WATERMARKS_KIB, &[Deploy]);
-    terms.push(watermarks.clone());
-    if least_mib(highest(&terms).0) < WATERMARKS_FROM_MIB {
-        terms.pop();
-        watermarks.kib = WATERMARKS_KIB / 8;
-        terms.push(watermarks);
-    }
+    terms.push(term("watermarks of the kernel", WATERMARKS_KIB, &[Deploy]));
     let least = least_mib(highest(&terms).0);
     terms.push(term(
         "page descriptors and tables",
@@ -369,7 +360,6 @@ mod tests {
 
     #[test]
     fn a_byte_more_never_jumps_far() {
-        // Also over the point at which the watermarks come into force.
         let mut last = 0;
         for mib in 1..600 {
             let mut facts = facts();

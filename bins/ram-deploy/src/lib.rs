@@ -46,5 +46,6 @@ pub mod store;
 mod switch_root;
 pub mod target;
 pub mod volume;
+pub mod watermarks;
 
 pub use stop::{Result, Stop};

@@ -40,7 +40,7 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
     }
-    Store::resolve(&config, cmdline)?.check_ram(&config)?;
+    Store::resolve(&config, cmdline)?.check_ram(&config, console)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
     let wanted = Wanted::new(&config, cmdline)?;
@@ -58,7 +58,7 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     }
     // Drivers have taken their part of RAM meanwhile.
     let store = Store::resolve(&config, cmdline)?;
-    store.check_ram(&config)?;
+    store.check_ram(&config, console)?;
     if config.ask {
         policy::ask(&question(&place, &store), console);
     }

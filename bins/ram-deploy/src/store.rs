@@ -32,6 +32,7 @@ use crate::ram;
 use crate::ramdisk::{Origin, RamDisk};
 use crate::stop::{Result, Stop};
 use crate::target::Disk;
+use crate::watermarks;
 
 use self::erofs::Erofs;
 use self::tmpfs::Tmpfs;
@@ -143,18 +144,23 @@ impl Store {
         }
     }
 
-    /// Compares what the image needs in this store with the RAM that is available now.
+    /// Compares what the image needs in this store with the RAM that is available now; where little is left, with what the
+    /// kernel can do without.
     ///
     /// # Errors
     /// A sentence with the figures, and with the store that would fit.
-    pub fn check_ram(&self, config: &Config) -> Result<()> {
+    pub fn check_ram(&self, config: &Config, console: &Console) -> Result<()> {
         let needs = needs(config, self.size_kib());
         let own = needs.iter().find(|(kind, _)| *kind == self.kind());
+        let Some((kind, own)) = own else {
+            return Ok(());
+        };
+        if ram::available_now().is_some_and(|ram| ram < own.saturating_add(watermarks::AMPLE)) {
+            watermarks::lower(console);
+        }
         // A kernel that does not tell is not refused: the RAM store reports when RAM runs out.
-        let known = own.zip(ram::available_now());
-        known.map_or(Ok(()), |((kind, own), available)| {
-            ram::check(*kind, *own, available, &needs)
-        })
+        let available = ram::available_now();
+        available.map_or(Ok(()), |ram| ram::check(*kind, *own, ram, &needs))
     }
 
     /// Gives back its RAM after a failure, where the kernel lets it.
