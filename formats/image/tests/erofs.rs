@@ -184,7 +184,7 @@ fn equal_nodes_give_equal_bytes() {
     );
 }
 
-/// The judge of Debian 12 knows no zstd: the digest was pinned when Linux 6.18 had mounted and read it.
+/// The digest was pinned when Linux 6.18 had mounted and read it.
 #[test]
 fn with_zstd_it_is_smaller() {
     let dir = tempfile::tempdir().unwrap();
@@ -196,6 +196,72 @@ fn with_zstd_it_is_smaller() {
         judge::digest(&zstd),
         "da5b524975fc660a45e19529d6b6ad8e0fb1c931d61e5c415d221cade46bf03f"
     );
+}
+
+/// Two judges read it together, as erofs-utils before 1.8 know no zstd: `dump.erofs` says where the pieces of a file lie,
+/// which it does once they are called LZ4, and `zstd` unpacks them.
+#[test]
+fn the_judges_read_what_zstd_has_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root.erofs");
+    let nodes = small();
+    image(&path, &nodes, Compression::Zstd);
+    let mut pieces = 0;
+    for node in nodes.iter().filter(|n| n.path.starts_with("data/")) {
+        let plain = content_of(node);
+        let Some(extents) = extents(&path, &node.path) else {
+            continue;
+        };
+        let bytes = fs::read(&path).unwrap();
+        let mut read = Vec::new();
+        for [logical, length, physical, packed] in extents {
+            assert_eq!(logical, read.len(), "{}", node.path);
+            read.extend(unpacked(&bytes[physical..physical + packed], length));
+            pieces += 1;
+        }
+        assert!(read == plain, "{}", node.path);
+    }
+    assert!(pieces > 150, "{pieces}");
+}
+
+/// Where the extents of a compressed file lie: offset and length in the file, offset and length in the image.
+fn extents(image: &Path, path: &str) -> Option<Vec<[usize; 4]>> {
+    let (path, file) = (format!("--path=/{path}"), image.to_str().unwrap());
+    let said = judge::ok("dump.erofs", &[&path, file]);
+    if !said.contains("Layout: 1 ") {
+        return None;
+    }
+    let (_, nid) = said.split_once("NID: ").unwrap();
+    let nid: u64 = nid.split(' ').next().unwrap().parse().unwrap();
+    let said = judge::ok("dump.erofs", &["-s", file]);
+    let line = said.lines().find(|l| l.contains("metadata start block"));
+    let first = line.unwrap().split_whitespace().last().unwrap();
+    let first: u64 = first.parse().unwrap();
+    // The algorithm stands in the seventh byte behind an inode without attributes; 0 is LZ4.
+    let algorithm = first * 4096 + nid * 32 + 64 + 6;
+    let image = File::options().write(true).open(image).unwrap();
+    image.write_all_at(&[0], algorithm).unwrap();
+    let said = judge::ok("dump.erofs", &["-e", &path, file]);
+    let number = |line: &str| {
+        let words = line.split(|c: char| !c.is_ascii_digit());
+        let words: Vec<usize> = words.filter_map(|w| w.parse().ok()).collect();
+        [words[1], words[3], words[4], words[6]]
+    };
+    let lines = said.lines().filter(|l| l.contains("..") && l.contains('|'));
+    Some(lines.map(number).collect())
+}
+
+/// What a piece holds: a zstd frame that ends where the piece ends, or the bytes as they are.
+fn unpacked(piece: &[u8], length: usize) -> Vec<u8> {
+    let begin = piece.iter().position(|b| *b != 0).unwrap_or(0);
+    if !piece[begin..].starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return piece[..length].to_vec();
+    }
+    let packed = tempfile::NamedTempFile::new().unwrap();
+    fs::write(packed.path(), &piece[begin..]).unwrap();
+    let said = judge::run("zstd", &["-dc", packed.path().to_str().unwrap()]);
+    assert!(said.status.success() && said.stdout.len() == length);
+    said.stdout
 }
 
 #[test]
