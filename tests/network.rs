@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use pipeline_tests::{Booted, Example, Nginx, boot, command, example, native, run, scratch};
+use pipeline_tests::{
+    Booted, Example, Nginx, boot, command, example, native, run, scratch, with_store,
+};
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 use serde_json::Value;
 
@@ -65,9 +67,8 @@ fn name_servers(set: &Path, urls: &str) {
 }
 
 /// What must hold in a system that came from the network.
-fn runs_from_ram(mut system: Booted) {
-    let source = system.sure("findmnt -no SOURCE /");
-    assert!(source.starts_with("/dev/ram1"), "/ is on {source:?}");
+fn runs_from_ram(mut system: Booted, root: &str) {
+    assert_eq!(system.sure("findmnt -no SOURCE /"), root);
     let log = system.log();
     assert!(
         log.contains("the network is not needed any more"),
@@ -103,14 +104,36 @@ fn ipxe_over_http_under_bios() {
         nginx.asked_by(AGENT),
         ["/ramforge/map", "/ramforge/frames.000"]
     );
-    runs_from_ram(system);
+    runs_from_ram(system, "/dev/ram1p3");
+}
+
+/// What a medium of the machine holds does not travel, and the medium is free in the end.
+#[test]
+fn frames_of_a_medium_at_hand_are_not_fetched() {
+    let built = native("debian-net");
+    let root = scratch();
+    unpack(&built, root.path());
+    let nginx = Nginx::start(root.path());
+    let script = format!("http://10.0.2.2:{}/boot.ipxe", nginx.port);
+    let mut machine = machine(root.path(), &script, Firmware::Bios);
+    machine.disks.push(built.iso.clone());
+    let mut system = boot("net-local-frames", &machine).login();
+    assert_eq!(nginx.asked_by(AGENT), ["/ramforge/map"]);
+    let log = system.log();
+    assert!(log.contains("MiB are here, in vda, and need not be fetched"));
+    assert!(
+        log.contains("the medium in vda is free"),
+        "{}",
+        system.tail()
+    );
+    assert_eq!(system.ask("grep -c /dev/vda /proc/mounts").output, "0");
 }
 
 /// UEFI loads GRUB over TFTP, and GRUB the rest from the same directory, without dracut. The first of two servers
-/// closes again and again, and sends wrong bytes.
+/// closes again and again, and sends wrong bytes. The root is EROFS.
 #[test]
 fn grub_over_tftp_under_uefi_with_a_bad_server() {
-    let built = native("debian-net");
+    let built = with_store("debian-net", "erofs", "native");
     let root = scratch();
     let set = root.path().join("images/new");
     unpack(&built, &set);
@@ -127,7 +150,7 @@ fn grub_over_tftp_under_uefi_with_a_bad_server() {
         "{}",
         system.tail()
     );
-    runs_from_ram(system);
+    runs_from_ram(system, "overlay");
 }
 
 /// A server behind which another one stands: what comes from there is cut after 8 MB, and from the second time on a byte

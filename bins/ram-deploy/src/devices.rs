@@ -95,6 +95,11 @@ impl Device {
         }
     }
 
+    /// Whether it is a RAM disk, compressed or not.
+    pub fn is_ram(&self) -> bool {
+        self.name.starts_with("ram") || self.name.starts_with("zram")
+    }
+
     /// Opens it for reading.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ pub struct Wanted<'a> {
 pub struct Medium {
     /// The device it is in.
     pub device: Device,
-    /// Its chunk map, verified.
+    /// Its chunk map, verified where it is the image's.
     pub map: ChunkMap,
     /// What it holds.
     pub volume: Volume,
@@ -177,9 +177,8 @@ impl<'a> Wanted<'a> {
 
     /// Looks at every device that is due.
     fn look(&self, seen: &mut Seen) -> Result<Option<Medium>> {
-        let is_ram = |d: &Device| d.name.starts_with("ram") || d.name.starts_with("zram");
         let mut present = devices::all();
-        present.retain(|d| !is_ram(d) && d.size() != 0);
+        present.retain(|d| !d.is_ram() && d.size() != 0);
         seen.keep(&present);
         for device in present {
             if !seen.is_due(&device, Instant::now()) {
@@ -273,6 +272,17 @@ impl Drop for Trays {
 }
 
 impl Medium {
+    /// The one in a device, whose map nobody vouches for.
+    pub(crate) fn unproven(device: Device, map: ChunkMap, volume: Volume) -> Self {
+        Self {
+            device,
+            map,
+            volume,
+            iso: None,
+            host: None,
+        }
+    }
+
     /// Device and, where it is one, ISO file, in words.
     pub fn name(&self) -> String {
         match &self.iso {
@@ -345,13 +355,8 @@ pub(crate) mod tests {
     /// A medium without chunks in a plain file.
     pub(crate) fn medium(device: Device, file: std::fs::File) -> Medium {
         let map = br#"{"chunk_size":4096,"chunks":[],"format":1,"size":4096}"#;
-        Medium {
-            device,
-            map: ChunkMap::parse(map).unwrap(),
-            volume: Volume::open(file).unwrap(),
-            iso: None,
-            host: None,
-        }
+        let map = ChunkMap::parse(map).unwrap();
+        Medium::unproven(device, map, Volume::open(file).unwrap())
     }
 
     pub(crate) fn wanted(config: &Config) -> Wanted<'_> {

@@ -68,10 +68,13 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
         None => (),
         Some(Place::Medium(medium)) => release(medium, cmdline, console),
         Some(Place::Network(set)) => {
-            let name = set.release();
+            let (name, media) = set.release();
             console.say(&format!(
                 "the network is not needed any more, {name} is off"
             ));
+            for medium in media {
+                release(medium, cmdline, console);
+            }
         }
     }
     match &store {

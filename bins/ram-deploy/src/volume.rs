@@ -49,6 +49,19 @@ impl Volume {
         self.files.iter().find(|extent| extent.path == path)
     }
 
+    /// The bytes of a file that has at most so many.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn content(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(extent) = self.find(path).filter(|extent| extent.len <= most) else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; usize::try_from(extent.len).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, extent.offset)?;
+        Ok(Some(bytes))
+    }
+
     /// The bytes of the chunk map, where they are those that `config` names.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! link     interface, address by DHCP or as given (dhcp), undone at the end
 //! fetch    files from mirrors: url, dns, http
 //! source   the payload as deploy::Source
+//! local    what of it a medium of this machine holds already
 //! ```
 //!
 //! It needs nothing of the initramfs around it, so it is the same with dracut and without.
@@ -14,6 +15,7 @@ mod dns;
 pub mod fetch;
 mod http;
 mod link;
+pub mod local;
 pub mod source;
 pub mod url;
 pub mod words;
@@ -26,11 +28,13 @@ use store::chunk_map::ChunkMap;
 
 use crate::config::{self, Config};
 use crate::console::Console;
+use crate::medium::Medium;
 use crate::modules::Loader;
 use crate::signature::{self, SIGNATURE_BYTES, SIGNATURE_ON_MEDIUM};
 use crate::stop::{Result, Stop};
 use fetch::{Fetcher, Patience, Wanted};
 use link::Link;
+use local::Local;
 use source::Remote;
 use url::Url;
 use words::Request;
@@ -46,7 +50,7 @@ pub struct Network<'a> {
     /// Its chunk map, verified.
     pub map: ChunkMap,
     /// Its payload.
-    pub payload: Remote<'a>,
+    pub payload: Local<'a>,
     /// Where it is, for people.
     pub place: String,
     link: Link,
@@ -79,8 +83,10 @@ pub fn open<'a>(
     let mut fetcher = Fetcher::new(urls, patience, Box::new(resolve), tell);
     let map = map(config, &mut fetcher)?;
     let place = fetcher.url().map(ToString::to_string).unwrap_or_default();
+    let mut payload = Local::new(Remote::new(&map, fetcher));
+    payload.look(&map, loader, console);
     Ok(Network {
-        payload: Remote::new(&map, fetcher),
+        payload,
         map,
         place,
         link,
@@ -88,11 +94,10 @@ pub fn open<'a>(
 }
 
 impl Network<'_> {
-    /// Closes every connection and switches the interface off. Gives its name.
-    pub fn release(self) -> String {
+    /// Closes every connection and switches the interface off. Gives its name, and the media that were read.
+    pub fn release(self) -> (String, Vec<Medium>) {
         let Self { payload, link, .. } = self;
-        drop(payload);
-        link.name.clone()
+        (link.name.clone(), payload.into_media())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use store::chunk_map::ChunkMap;
@@ -19,6 +20,8 @@ const AHEAD: u64 = 8 << 20;
 #[derive(Debug)]
 pub struct Remote<'a> {
     files: Vec<Part>,
+    /// What is had from elsewhere, in order: nothing of it is read ahead.
+    elsewhere: Vec<Range<u64>>,
     state: Mutex<State<'a>>,
 }
 
@@ -60,6 +63,7 @@ impl<'a> Remote<'a> {
             .map(|group| group.iter().map(|frame| frame.size).sum());
         Self {
             files: files.enumerate().map(part).collect(),
+            elsewhere: Vec::new(),
             state: Mutex::new(State {
                 fetcher,
                 next: 0,
@@ -67,6 +71,19 @@ impl<'a> Remote<'a> {
                 origins: VecDeque::new(),
             }),
         }
+    }
+
+    /// Notes what is had from elsewhere, in the order of the payload.
+    pub fn without(&mut self, elsewhere: Vec<Range<u64>>) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Whether some of these bytes are had from elsewhere.
+    fn is_elsewhere(&self, bytes: Range<u64>) -> bool {
+        let next = self.elsewhere.partition_point(|r| r.end <= bytes.start);
+        self.elsewhere
+            .get(next)
+            .is_some_and(|r| r.start < bytes.end)
     }
 
     fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = (&Part, u64, u64)> {
@@ -137,7 +154,7 @@ impl Source for Remote<'_> {
             return Ok(());
         }
         let next = state.next;
-        if next < offset && offset - next <= AHEAD {
+        if next < offset && offset - next <= AHEAD && !self.is_elsewhere(next..offset) {
             let mut between = vec![0; (offset - next) as usize];
             self.fill(&mut state, next, &mut between)?;
             state.remember(next);
@@ -179,5 +196,35 @@ impl Source for Remote<'_> {
 
     fn remedy(&self) -> &'static str {
         "compare the files on the server with SHA256SUMS of the boot set, or name another server with rd.ramforge.url="
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::fetch::{Patience, Tell};
+
+    const NOBODY: &Tell<'static> = &|_: &str| ();
+
+    #[test]
+    fn what_is_had_from_elsewhere_is_known() {
+        let map = br#"{"chunk_size":4096,"chunks":[],"format":1,"size":4096}"#;
+        let map = ChunkMap::parse(map).unwrap();
+        let patience = Patience::default();
+        let fetcher = Fetcher::new(Vec::new(), patience, Box::new(|_| Ok(Vec::new())), NOBODY);
+        let mut remote = Remote::new(&map, fetcher);
+        assert!(!remote.is_elsewhere(0..99));
+        remote.without(vec![10..20, 20..30, 50..60]);
+        for (range, expected) in [
+            (0..10, false),
+            (0..11, true),
+            (19..20, true),
+            (30..50, false),
+            (29..50, true),
+            (40..70, true),
+            (60..99, false),
+        ] {
+            assert_eq!(remote.is_elsewhere(range.clone()), expected, "{range:?}");
+        }
     }
 }
