@@ -80,8 +80,10 @@ impl<'a> Local<'a> {
     }
 
     /// Notes which frames of `map` a medium holds; gives their bytes. One that brings nothing is let go.
-    fn add(&mut self, map: &ChunkMap, medium: Medium) -> u64 {
+    fn add(&mut self, map: &ChunkMap, mut medium: Medium) -> u64 {
         let held = frames(&medium.volume, &medium.map);
+        // All that counts of it is known now, and RAM may be scarce.
+        medium.map.chunks = Vec::new();
         let here = self.here.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
         for (frame, offset) in map.payload().0 {
