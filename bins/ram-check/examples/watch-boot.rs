@@ -63,8 +63,11 @@ fn watch(medium: &str, mib: &str, ask: bool) -> Result<Value, Box<dyn Error>> {
         guest.login("root", "linux")?;
         guest.run("sync; echo 3 >/proc/sys/vm/drop_caches", COMMAND)?;
         facts["used_mib"] = figure(&mut guest, "free -m | awk '/^Mem:/ { print $3 }'")?;
-        let pages =
-            "mount -t debugfs none /sys/kernel/debug; cat /sys/kernel/debug/ramdisk_pages/ram1";
+        // Of KIWI's brd and ours, of a zram, of a tmpfs.
+        let pages = "mount -t debugfs none /sys/kernel/debug; \
+            cat /sys/kernel/debug/ramdisk_pages/ram1 || \
+            awk '{ print int($3 / 4096) }' /sys/block/zram1/mm_stat || \
+            df --block-size=4096 --output=used -t tmpfs /";
         facts["ramdisk_pages"] = figure(&mut guest, pages)?;
     }
     Ok(facts)
