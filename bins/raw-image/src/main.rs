@@ -27,8 +27,12 @@ use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 /// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk. 3: modules of the initramfs.
 /// 4: access control lists have the form of the disk. 5: format 5 of the configuration in its initramfs.
 /// 6: the size comes from a single layout. 7: zstd level 10 for its initramfs. 8: the RAM store erofs; format 6 of the
-/// configuration.
-const VERSION: u32 = 8;
+/// configuration. 9: zstd level 15 for the RAM store erofs.
+const VERSION: u32 = 9;
+const _: () = assert!(
+    root::VERSION == 3 && erofs::VERSION == 3,
+    "a part of the disk has other bytes: raise VERSION"
+);
 const _: () = assert!(
     ram_deploy::config::FORMAT == 6,
     "its initramfs holds another configuration: raise VERSION"
