@@ -16,7 +16,7 @@ pub(super) const INLINE: usize = BLOCK - format::SLOT;
 const BATCH: usize = 64;
 /// The level of LZ4's compressor: beyond it a root shrinks by a third of a percent, in five times the time.
 const LZ4_LEVEL: i32 = 9;
-/// The level of zstd: level 12 takes half the time and 6 % more RAM, level 19 twice the time for 1 % less.
+/// The level of zstd: level 12 takes half the time and 5 % more RAM, level 19 twice the time for 1 % less.
 const ZSTD_LEVEL: i32 = 15;
 
 /// A piece of a file.
