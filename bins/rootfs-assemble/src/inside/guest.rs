@@ -114,7 +114,7 @@ impl<'a> Guest<'a> {
             status,
             killed,
             blind,
-        } = watch::run(&mut command).at(Path::new(&path))?;
+        } = watch::run(command).at(Path::new(&path))?;
         if let Some(e) = blind {
             say_blind(&e);
         }
@@ -206,7 +206,7 @@ fn say_blind(e: &std::io::Error) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         warn(format!(
-            "this host forbids ptrace ({e}): a program of the tree that is killed may go unnoticed"
+            "this host forbids ptrace or seccomp ({e}): a program of the tree that is killed may go unnoticed"
         ));
     });
 }

@@ -121,6 +121,7 @@ fn serve() -> std::result::Result<Outcome, Failure> {
     damage.for_each(|d| say(&Message::Damage(d)));
     if done.is_err() && job.ram.is_none() {
         // Its files belong to ids that the caller may not remove afterwards.
+        quiet()?;
         mounts::clear_tree()?;
     }
     Ok(done?)
