@@ -196,7 +196,7 @@ child.wait()'",
             "setsid sh -c 'sleep 100 & kill -9 0'; true",
             "yes | head -n 1 >/dev/null",
             "sh -c 'kill -SEGV $$'; true",
-            "unshare -Urpf sh -c 'sleep 100 & exit 0'",
+            "unshare -pf sh -c 'sleep 100 & exit 0'",
         ] {
             let ended = sh(script);
             assert!(ended.status.success(), "{script}: {ended:?}");
