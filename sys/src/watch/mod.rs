@@ -108,12 +108,14 @@ mod tests {
         use rustix::thread::UnshareFlags;
         let mut command = Command::new("bash");
         command.args(["-c", script]);
-        let is_root = rustix::process::geteuid().is_root();
+        let uid = rustix::process::geteuid();
+        let map = format!("0 {uid} 1");
         let prepare = move || {
             rustix::process::setsid()?;
-            if !is_root {
+            if !uid.is_root() {
                 // SAFETY: no file descriptor table is unshared.
                 unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER)? };
+                std::fs::write("/proc/self/uid_map", &map)?;
             }
             Ok(())
         };
