@@ -24,6 +24,8 @@ use super::unpack::Unpack;
 pub(super) const LEAST: u64 = 32 << 20;
 /// Inodes for that beside those that its size allows for.
 pub(super) const INODES: u64 = 1024;
+/// One more inode for so many names: since Linux 6.6 the attributes of files are counted as inodes, 1 KiB as one.
+const ATTRIBUTES: u64 = 4;
 const FSTAB: &str = "etc/fstab";
 
 /// What the tmpfs shall be.
@@ -68,14 +70,11 @@ impl Tmpfs {
         let root = Path::new(SYSROOT);
         let unpack = Unpack::new(&chunks, root).map_err(failed)?;
         let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
-        let options = self.options(config.data_bytes, unpack.inodes().into(), limit, nodes());
-        let mounted = mount("tmpfs", "tmpfs", root, MountFlags::empty(), &options);
-        mounted.map_err(|e| {
-            Stop::new(
-                format!("a tmpfs cannot be mounted at {SYSROOT} with {options}: {e}"),
-                "set rd.ramforge.store=brd in the boot menu",
-            )
-        })?;
+        let names = names(config.entries, unpack.inodes());
+        mount_at(
+            root,
+            &self.options(config.data_bytes, names, limit, nodes()),
+        )?;
         let total = deploy::total(map, &Part(config));
         console.say(&format!(
             "unpacking {} MiB from {from} into a tmpfs",
@@ -92,13 +91,7 @@ impl Tmpfs {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = deploy::workers(map.chunk_size, cpus);
         let refused = unpack.run(workers, &tell).map_err(failed)?;
-        let seconds = begin.elapsed().as_secs_f64();
-        console.say(&format!("all files verified and written in {seconds:.1} s"));
-        if refused > 0 {
-            console.say(&format!(
-                "warning: {refused} attributes named user.* are left out: this kernel's tmpfs does not take them"
-            ));
-        }
+        say_done(begin, refused, console);
         adapt_fstab(root, "tmpfs").map_err(failed)
     }
 
@@ -108,15 +101,41 @@ impl Tmpfs {
         let _ = rustix::mount::unmount(SYSROOT, UnmountFlags::DETACH);
     }
 
-    /// The options of the mount: as large as asked for, but beside the image, `data` bytes in so many `inodes`, not larger
+    /// The options of the mount: as large as asked for, but beside the image, `data` bytes under so many `names`, not larger
     /// than what leaves the system its reserve.
-    fn options(&self, data: u64, inodes: u64, limit: Option<u64>, nodes: usize) -> String {
+    fn options(&self, data: u64, names: u64, limit: Option<u64>, nodes: usize) -> String {
         let asked = self.size_kib.saturating_mul(1024);
-        let image = ram::tmpfs(data, inodes);
+        let image = ram::tmpfs(data, names);
         let left = limit.map(|limit| limit.saturating_sub(image));
         let free = free(asked.saturating_sub(data), left);
-        options(data + free, inodes + free_inodes(free), nodes)
+        let inodes = names + names / ATTRIBUTES + free_inodes(free);
+        options(data + free, inodes, nodes)
     }
+}
+
+/// What a tmpfs counts as inodes of an image with so many `entries` and `inodes`: each further name of a file too.
+fn names(entries: u64, inodes: u32) -> u64 {
+    entries.max(inodes.into())
+}
+
+fn say_done(begin: Instant, refused: u64, console: &Console) {
+    let seconds = begin.elapsed().as_secs_f64();
+    console.say(&format!("all files verified and written in {seconds:.1} s"));
+    if refused > 0 {
+        console.say(&format!(
+            "warning: {refused} attributes named user.* are left out: this kernel's tmpfs does not take them"
+        ));
+    }
+}
+
+fn mount_at(root: &Path, options: &str) -> Result<()> {
+    let mounted = mount("tmpfs", "tmpfs", root, MountFlags::empty(), options);
+    mounted.map_err(|e| {
+        Stop::new(
+            format!("a tmpfs cannot be mounted at {SYSROOT} with {options}: {e}"),
+            "set rd.ramforge.store=brd in the boot menu",
+        )
+    })
 }
 
 /// How much may be written to a root in a tmpfs, in bytes: what is `asked` for, but when it is full, of pages and of inodes,
@@ -208,18 +227,31 @@ mod tests {
         // As large as the description's RAM disk, where there is RAM for it.
         assert_eq!(
             tmpfs.options(data, inodes, None, 1),
-            "mode=755,size=1073741824,nr_inodes=56360"
+            "mode=755,size=1073741824,nr_inodes=58610"
         );
         let limit = ram::tmpfs(data, inodes) + (200 << 20);
         assert_eq!(
             tmpfs.options(data, inodes, Some(limit), 2),
-            "mode=755,size=507166720,nr_inodes=21779,mpol=interleave"
+            "mode=755,size=507166720,nr_inodes=24029,mpol=interleave"
         );
         // The image fits, and what every system writes.
         assert_eq!(
             tmpfs.options(data, inodes, Some(1), 1),
-            "mode=755,size=348127232,nr_inodes=12072"
+            "mode=755,size=348127232,nr_inodes=14322"
         );
+    }
+
+    #[test]
+    fn further_names_of_a_file_have_room() {
+        let tmpfs = Tmpfs { size_kib: 1 };
+        // One file with 5000 names, and nothing free but the least.
+        let names = names(5001, 12);
+        assert_eq!(names, 5001);
+        let options = tmpfs.options(4096, names, Some(1), 1);
+        let inodes: u64 = options.rsplit_once('=').unwrap().1.parse().unwrap();
+        assert_eq!(inodes, 5001 + 5001 / ATTRIBUTES + free_inodes(LEAST));
+        // The file system's own inodes count where they are more.
+        assert_eq!(super::names(3, 12), 12);
     }
 
     #[test]
