@@ -1,16 +1,17 @@
 //! Frames that a medium of this machine holds already, so that they need not travel.
 //!
 //! Every medium counts that has a chunk map, that of another build too: what it shares with the image is read there. Nothing
-//! of it is trusted: each chunk is verified, wherever it came from, and what a medium does not give, or gives wrong, comes
-//! over the network.
+//! of it is trusted: each frame is verified before it is given on, and what a medium gives wrong comes over the network, as
+//! all does of a medium that cannot be read. So what the caller finds wrong is always a server's.
 //!
 //! *Not looked for:* media that appear later, ISO files on another file system, and disks that hold an image as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use manifest::Object;
+use manifest::{Digest, Object};
 use store::chunk_map::ChunkMap;
 
 use crate::config;
@@ -21,21 +22,37 @@ use crate::medium::Medium;
 use crate::modules::Loader;
 use crate::volume::{self, Volume};
 
+use super::fetch::Tell;
 use super::source::Remote;
 
 /// The longest chunk map that is read of a medium nobody vouches for, in bytes: some 80 GiB of image.
 const MOST_MAP: u64 = 16 << 20;
 
 /// The payload of a boot set, parts of which are here.
-#[derive(Debug)]
 pub struct Local<'a> {
     remote: Remote<'a>,
     media: Vec<Medium>,
     here: Mutex<Here>,
+    tell: &'a Tell<'a>,
 }
 
-/// Where frames lie that are here, by their offset in the payload.
-type Here = BTreeMap<u64, Place>;
+impl std::fmt::Debug for Local<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local")
+            .field("remote", &self.remote)
+            .field("media", &self.media)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is here.
+#[derive(Debug, Default)]
+struct Here {
+    /// Where frames lie, by their offset in the payload.
+    places: BTreeMap<u64, Place>,
+    /// The media of which a person was told that they are of no use.
+    told: BTreeSet<usize>,
+}
 
 /// Where a frame lies.
 #[derive(Debug, Clone, Copy)]
@@ -44,15 +61,25 @@ struct Place {
     /// Offset in the medium's volume.
     at: u64,
     length: u64,
+    /// The digest of the frame.
+    blake3: Digest,
+}
+
+impl Here {
+    fn ranges(&self) -> Vec<Range<u64>> {
+        let range = |(at, place): (&u64, &Place)| *at..at + place.length;
+        self.places.iter().map(range).collect()
+    }
 }
 
 impl<'a> Local<'a> {
-    /// Nothing is here.
-    pub fn new(remote: Remote<'a>) -> Self {
+    /// Nothing is here. `tell` is told of media that are of no use.
+    pub fn new(remote: Remote<'a>, tell: &'a Tell<'a>) -> Self {
         Self {
             remote,
             media: Vec::new(),
             here: Mutex::default(),
+            tell,
         }
     }
 
@@ -68,7 +95,8 @@ impl<'a> Local<'a> {
                 continue;
             };
             let bytes = self.add(map, medium);
-            if bytes > 0 {
+            // Of a shared block or two nobody needs to know.
+            if bytes >> 20 > 0 {
                 console.say(&format!(
                     "{} of {} MiB are here, in {}, and need not be fetched",
                     bytes >> 20,
@@ -90,16 +118,19 @@ impl<'a> Local<'a> {
             let Some(at) = held.get(&frame).copied() else {
                 continue;
             };
-            let (medium, length) = (self.media.len(), frame.size);
-            here.entry(offset).or_insert_with(|| {
-                bytes += length;
-                Place { medium, at, length }
+            here.places.entry(offset).or_insert_with(|| {
+                bytes += frame.size;
+                Place {
+                    medium: self.media.len(),
+                    at,
+                    length: frame.size,
+                    blake3: frame.blake3,
+                }
             });
         }
         if bytes > 0 {
             self.media.push(medium);
-            let ranges = here.iter().map(|(at, place)| *at..at + place.length);
-            self.remote.without(ranges.collect());
+            self.remote.without(here.ranges());
         }
         bytes
     }
@@ -112,14 +143,24 @@ impl<'a> Local<'a> {
     /// The place of a frame that is here.
     fn place_of(&self, offset: u64, length: u64) -> Option<Place> {
         let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = here.get(&offset).copied();
+        let place = here.places.get(&offset).copied();
         place.filter(|place| place.length == length)
     }
 
-    /// From now on the frame at `offset` is fetched; whether it was here.
-    fn give_up(&self, offset: u64) -> bool {
+    /// Fetches from now on what is not to be `kept` of the frames that are here; `medium` is why.
+    fn give_up(&self, medium: usize, kept: impl Fn(u64, &Place) -> bool) {
         let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
-        here.remove(&offset).is_some()
+        here.places.retain(|offset, place| kept(*offset, place));
+        let (ranges, first) = (here.ranges(), here.told.insert(medium));
+        // Who reads from a server may wait for it, and nobody else shall wait for that.
+        drop(here);
+        self.remote.without(ranges);
+        if first {
+            let name = &self.media[medium].device.name;
+            (self.tell)(&format!(
+                "{name}: its frames are wrong or cannot be read; they are fetched"
+            ));
+        }
     }
 }
 
@@ -153,18 +194,22 @@ fn frames(volume: &Volume, map: &ChunkMap) -> HashMap<Object, u64> {
 impl Source for Local<'_> {
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         if let Some(place) = self.place_of(offset, bytes.len() as u64) {
-            let volume = &self.media[place.medium].volume;
-            if volume.read(place.at, bytes).is_ok() {
-                return Ok(());
+            let Place { medium, blake3, .. } = place;
+            match self.media[medium].volume.read(place.at, bytes) {
+                Ok(()) if Digest::of(bytes) == blake3 => return Ok(()),
+                Ok(()) => self.give_up(medium, |at, _| at != offset),
+                // A disk that fails takes its time for each read.
+                Err(_) => self.give_up(medium, |_, place| place.medium != medium),
             }
-            self.give_up(offset);
         }
         self.remote.read(offset, bytes)
     }
 
     fn wrong(&self, offset: u64, length: u64) {
-        if !self.give_up(offset) {
-            self.remote.wrong(offset, length);
+        match self.place_of(offset, length) {
+            // It was right when it was read, and its content is not: it cannot be right from a server.
+            Some(place) => self.give_up(place.medium, |at, _| at != offset),
+            None => self.remote.wrong(offset, length),
         }
     }
 
@@ -187,9 +232,13 @@ impl Source for Local<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::fetch::{Fetcher, Patience, Tell};
+    use crate::net::fetch::{Fetcher, Patience};
+    use crate::net::url::Url;
+    use crate::target::Disk;
     use crate::volume::tests::iso;
-    use manifest::{Digest, to_canonical};
+    use manifest::to_canonical;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
     use std::path::Path;
     use std::time::Duration;
     use store::chunk_map::{Chunk, FORMAT};
@@ -211,27 +260,62 @@ mod tests {
         }
     }
 
-    /// A medium with these frames.
-    fn medium(path: &Path, frames: &[&[u8]]) -> Medium {
-        let map = map(frames);
+    /// A medium with a map of these frames, and with `payload`.
+    fn medium_with(path: &Path, map: ChunkMap, payload: &[u8]) -> Medium {
         let text = to_canonical(&map).unwrap();
         let files: [(&str, &[u8]); 2] = [
             ("ramforge/map", text.as_bytes()),
-            ("ramforge/frames.000", &frames.concat()),
+            ("ramforge/frames.000", payload),
         ];
         iso(path, "INSTALL", &files);
         let volume = Volume::open(std::fs::File::open(path).unwrap()).unwrap();
         Medium::unproven(Device::named("sdx"), map, volume)
     }
 
-    /// A payload without any server.
-    fn local(map: &ChunkMap) -> Local<'static> {
+    /// A medium with these frames.
+    fn medium(path: &Path, frames: &[&[u8]]) -> Medium {
+        medium_with(path, map(frames), &frames.concat())
+    }
+
+    /// A payload on these servers.
+    fn local<'a>(map: &ChunkMap, urls: &[String], tell: &'a Tell<'a>) -> Local<'a> {
         let patience = Patience {
-            silence: Duration::ZERO,
+            silence: Duration::from_secs(10),
             limit: Duration::ZERO,
         };
-        let fetcher = Fetcher::new(Vec::new(), patience, Box::new(|_| Ok(Vec::new())), NOBODY);
-        Local::new(Remote::new(map, fetcher))
+        let urls = urls.iter().map(|url| Url::parse(url).unwrap()).collect();
+        let fetcher = Fetcher::new(urls, patience, Box::new(|_| Ok(Vec::new())), tell);
+        Local::new(Remote::new(map, fetcher), tell)
+    }
+
+    /// The URL of a server of one file, which sends a wrong byte where it `lies`.
+    fn server(file: Vec<u8>, lies: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = BufReader::new(client.unwrap());
+                let mut from = 0;
+                let mut line = String::new();
+                while client.read_line(&mut line).unwrap() > 2 {
+                    if let Some(range) = line.strip_prefix("Range: bytes=") {
+                        from = range.trim().trim_end_matches('-').parse().unwrap();
+                    }
+                    line.clear();
+                }
+                let (end, mut rest) = (file.len(), file[from..].to_vec());
+                rest[0] ^= u8::from(lies);
+                let head = format!(
+                    "HTTP/1.1 206 Partial\r\nConnection: close\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{end}\r\n\r\n",
+                    rest.len(),
+                    end - 1
+                );
+                let answer = [head.as_bytes(), &rest].concat();
+                // One that is left for another server reads no more.
+                let _ = client.get_mut().write_all(&answer);
+            }
+        });
+        url
     }
 
     fn read(local: &Local<'_>, offset: u64, length: usize) -> Option<Vec<u8>> {
@@ -243,7 +327,7 @@ mod tests {
     fn what_an_older_medium_shares_is_read_there() {
         let path = tempfile::NamedTempFile::new().unwrap();
         let wanted = map(&[b"kept", b"new", b"shared"]);
-        let mut local = local(&wanted);
+        let mut local = local(&wanted, &[], NOBODY);
         let older = medium(path.path(), &[b"old one", b"shared", b"kept"]);
         assert_eq!(local.add(&wanted, older), 10);
         assert_eq!(read(&local, 0, 4).as_deref(), Some(&b"kept"[..]));
@@ -257,22 +341,55 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_or_cannot_be_read_is_fetched() {
+    fn what_is_wrong_is_fetched_and_a_medium_that_fails_is_left() {
         let path = tempfile::NamedTempFile::new().unwrap();
-        let wanted = map(&[b"first", b"second"]);
-        let mut local = local(&wanted);
-        let medium = medium(path.path(), &[b"first", b"second"]);
-        let end = medium.volume.find("ramforge/frames.000").unwrap().offset + 5;
+        let frames: [&[u8]; 3] = [b"first", b"second", b"third"];
+        let wanted = map(&frames);
+        let told = Mutex::new(Vec::new());
+        let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let mut local = local(&wanted, &[], &tell);
+        let medium = medium_with(path.path(), wanted.clone(), b"firstSecondthird");
+        let end = medium.volume.find("ramforge/frames.000").unwrap().offset + 11;
         local.add(&wanted, medium);
-        local.wrong(0, 5);
-        assert_eq!(read(&local, 0, 5), None);
-        assert_eq!(read(&local, 5, 6).as_deref(), Some(&b"second"[..]));
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(path.path())
-            .unwrap()
-            .set_len(end)
-            .unwrap();
+        assert_eq!(read(&local, 0, 5).as_deref(), Some(&b"first"[..]));
         assert_eq!(read(&local, 5, 6), None);
+        assert_eq!(read(&local, 11, 5).as_deref(), Some(&b"third"[..]));
+        let file = std::fs::OpenOptions::new().write(true).open(path.path());
+        file.unwrap().set_len(end).unwrap();
+        assert_eq!(read(&local, 11, 5), None);
+        // It could be read, but a disk that fails is not asked again.
+        assert_eq!(read(&local, 0, 5), None);
+        let told = told.lock().unwrap();
+        let ours = told.iter().filter(|line| line.starts_with("sdx: "));
+        assert_eq!(ours.count(), 1, "{told:?}");
+    }
+
+    #[test]
+    fn a_damaged_medium_and_a_lying_server_leave_the_good_one() {
+        let plain: Vec<Vec<u8>> = (1..4).map(|n| vec![n; 4096]).collect();
+        let frames = plain.iter().map(|p| zstd::bulk::compress(p, 3).unwrap());
+        let frames: Vec<Vec<u8>> = frames.collect();
+        let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let mut wanted = map(&frames);
+        for (chunk, plain) in wanted.chunks.iter_mut().zip(&plain) {
+            chunk.blake3 = Digest::of(plain);
+        }
+        let payload = frames.concat();
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let wrong: Vec<u8> = payload.iter().map(|byte| !byte).collect();
+        let medium = medium_with(path.path(), wanted.clone(), &wrong);
+        let told = Mutex::new(Vec::new());
+        let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let urls = [server(payload.clone(), true), server(payload, false)];
+        let mut local = local(&wanted, &urls, &tell);
+        assert!(local.add(&wanted, medium) > 0);
+        let out = tempfile::NamedTempFile::new().unwrap();
+        out.as_file().set_len(wanted.size).unwrap();
+        let target = Disk::file(out.path()).unwrap();
+        crate::deploy::deploy(&wanted, &local, &target, 2, &|_| ()).unwrap();
+        assert!(std::fs::read(out.path()).unwrap() == plain.concat());
+        let told = told.lock().unwrap().join("\n");
+        assert!(told.contains("sdx: its frames are wrong"), "{told}");
+        assert!(told.contains("/ sends wrong bytes"), "{told}");
     }
 }

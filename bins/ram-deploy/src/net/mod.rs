@@ -83,7 +83,7 @@ pub fn open<'a>(
     let mut fetcher = Fetcher::new(urls, patience, Box::new(resolve), tell);
     let map = map(config, &mut fetcher)?;
     let place = fetcher.url().map(ToString::to_string).unwrap_or_default();
-    let mut payload = Local::new(Remote::new(&map, fetcher));
+    let mut payload = Local::new(Remote::new(&map, fetcher), tell);
     payload.look(&map, loader, console);
     Ok(Network {
         payload,

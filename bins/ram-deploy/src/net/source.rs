@@ -20,8 +20,6 @@ const AHEAD: u64 = 8 << 20;
 #[derive(Debug)]
 pub struct Remote<'a> {
     files: Vec<Part>,
-    /// What is had from elsewhere, in order: nothing of it is read ahead.
-    elsewhere: Vec<Range<u64>>,
     state: Mutex<State<'a>>,
 }
 
@@ -38,6 +36,8 @@ struct State<'a> {
     fetcher: Fetcher<'a>,
     /// Offset of the next byte that comes without a new request.
     next: u64,
+    /// What is had from elsewhere, in order: nothing of it is read ahead.
+    elsewhere: Vec<Range<u64>>,
     /// What was read ahead: offset and bytes, the oldest first.
     ahead: VecDeque<(u64, Vec<u8>)>,
     /// The last reads: offset and mirror.
@@ -63,10 +63,10 @@ impl<'a> Remote<'a> {
             .map(|group| group.iter().map(|frame| frame.size).sum());
         Self {
             files: files.enumerate().map(part).collect(),
-            elsewhere: Vec::new(),
             state: Mutex::new(State {
                 fetcher,
                 next: 0,
+                elsewhere: Vec::new(),
                 ahead: VecDeque::new(),
                 origins: VecDeque::new(),
             }),
@@ -74,16 +74,9 @@ impl<'a> Remote<'a> {
     }
 
     /// Notes what is had from elsewhere, in the order of the payload.
-    pub fn without(&mut self, elsewhere: Vec<Range<u64>>) {
-        self.elsewhere = elsewhere;
-    }
-
-    /// Whether some of these bytes are had from elsewhere.
-    fn is_elsewhere(&self, bytes: Range<u64>) -> bool {
-        let next = self.elsewhere.partition_point(|r| r.end <= bytes.start);
-        self.elsewhere
-            .get(next)
-            .is_some_and(|r| r.start < bytes.end)
+    pub fn without(&self, elsewhere: Vec<Range<u64>>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.elsewhere = elsewhere;
     }
 
     fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = (&Part, u64, u64)> {
@@ -96,6 +89,13 @@ impl<'a> Remote<'a> {
 }
 
 impl State<'_> {
+    /// Whether some of these bytes are had from elsewhere.
+    fn is_elsewhere(&self, bytes: Range<u64>) -> bool {
+        let next = self.elsewhere.partition_point(|r| r.end <= bytes.start);
+        let found = self.elsewhere.get(next);
+        found.is_some_and(|r| r.start < bytes.end)
+    }
+
     fn remember(&mut self, offset: u64) {
         self.origins.push_back((offset, self.fetcher.current()));
         if self.origins.len() > READS {
@@ -154,7 +154,7 @@ impl Source for Remote<'_> {
             return Ok(());
         }
         let next = state.next;
-        if next < offset && offset - next <= AHEAD && !self.is_elsewhere(next..offset) {
+        if next < offset && offset - next <= AHEAD && !state.is_elsewhere(next..offset) {
             let mut between = vec![0; (offset - next) as usize];
             self.fill(&mut state, next, &mut between)?;
             state.remember(next);
@@ -212,8 +212,9 @@ mod tests {
         let map = ChunkMap::parse(map).unwrap();
         let patience = Patience::default();
         let fetcher = Fetcher::new(Vec::new(), patience, Box::new(|_| Ok(Vec::new())), NOBODY);
-        let mut remote = Remote::new(&map, fetcher);
-        assert!(!remote.is_elsewhere(0..99));
+        let remote = Remote::new(&map, fetcher);
+        let is_elsewhere = |range| remote.state.lock().unwrap().is_elsewhere(range);
+        assert!(!is_elsewhere(0..99));
         remote.without(vec![10..20, 20..30, 50..60]);
         for (range, expected) in [
             (0..10, false),
@@ -224,7 +225,7 @@ mod tests {
             (40..70, true),
             (60..99, false),
         ] {
-            assert_eq!(remote.is_elsewhere(range.clone()), expected, "{range:?}");
+            assert_eq!(is_elsewhere(range.clone()), expected, "{range:?}");
         }
     }
 }
