@@ -40,43 +40,20 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
     }
-    Store::resolve(&config, cmdline)?.check_ram(&config, console)?;
+    Store::choose(&config, cmdline, console)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);
     let wanted = Wanted::new(&config, cmdline)?;
     let tell = |line: &str| console.say(line);
     let place = Place::find(&wanted, cmdline, &mut loader, console, &tell)?;
-    if place.map().size != config.map_size() {
-        return Err(Stop::new(
-            format!(
-                "the configuration in the initramfs says {} bytes for the image, its chunk map {}",
-                config.map_size(),
-                place.map().size
-            ),
-            "the initramfs is damaged: write the ISO to the medium again and compare its checksum",
-        ));
-    }
+    check_size(&config, place.map())?;
     // Drivers have taken their part of RAM meanwhile.
-    let store = Store::resolve(&config, cmdline)?;
-    store.check_ram(&config, console)?;
+    let store = Store::choose(&config, cmdline, console)?;
     if config.ask {
         policy::ask(&question(&place, &store), console);
     }
     let place = fill(&store, place, &wanted, &mut loader, console)?;
-    match place {
-        // One that is gone holds nothing.
-        None => (),
-        Some(Place::Medium(medium)) => release(medium, cmdline, console),
-        Some(Place::Network(set)) => {
-            let (name, media) = set.release();
-            console.say(&format!(
-                "the network is not needed any more, {name} is off"
-            ));
-            for medium in media {
-                release(medium, cmdline, console);
-            }
-        }
-    }
+    let_go(place, cmdline, console);
     match &store {
         Store::Blocks(blocks) => settle(blocks, &config, cmdline, console)?,
         // It is mounted already.
@@ -87,6 +64,20 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
         }
     }
     write_run("ramforge/deployed", "")
+}
+
+fn check_size(config: &Config, map: &ChunkMap) -> Result<()> {
+    if map.size == config.map_size() {
+        return Ok(());
+    }
+    Err(Stop::new(
+        format!(
+            "the configuration in the initramfs says {} bytes for the image, its chunk map {}",
+            config.map_size(),
+            map.size
+        ),
+        "the initramfs is damaged: write the ISO to the medium again and compare its checksum",
+    ))
 }
 
 /// Where the image comes from.
@@ -248,7 +239,28 @@ fn tell(done: u64, total: u64, begin: Instant, console: &Console) {
     });
 }
 
-fn release(medium: Medium, cmdline: &Cmdline, console: &Console) {
+/// Frees what the image came from; a medium is ejected where that is wished.
+fn let_go(place: Option<Place<'_>>, cmdline: &Cmdline, console: &Console) {
+    match place {
+        // One that is gone holds nothing.
+        None => (),
+        Some(Place::Medium(medium)) => {
+            release(medium, cmdline.switch("rd.ramforge.eject"), console);
+        }
+        Some(Place::Network(set)) => {
+            let (name, media) = set.release();
+            console.say(&format!(
+                "the network is not needed any more, {name} is off"
+            ));
+            for medium in media {
+                // It was no more than at hand, and may be a disk that the system needs.
+                release(medium, false, console);
+            }
+        }
+    }
+}
+
+fn release(medium: Medium, eject: bool, console: &Console) {
     let device = medium.device.clone();
     let name = &device.name;
     match medium.release() {
@@ -258,9 +270,7 @@ fn release(medium: Medium, cmdline: &Cmdline, console: &Console) {
         // The root is whole: the system may start, but the person must know.
         Err(stop) => console.say(&format!("warning: {stop}")),
     }
-    if cmdline.switch("rd.ramforge.eject")
-        && let Err(e) = device.eject()
-    {
+    if eject && let Err(e) = device.eject() {
         console.say(&format!("warning: {name} cannot be ejected: {e}"));
     }
 }

@@ -114,11 +114,24 @@ pub enum Store {
 }
 
 impl Store {
-    /// The store that the command line asks for, or the one for the RAM that is available now.
+    /// The store that the command line asks for, or the one for the RAM that is available now, after a check that there is
+    /// enough of it. Where little would be left the kernel does without some of what it keeps free.
     ///
     /// # Errors
-    /// A sentence where it cannot be what is asked for.
-    pub fn resolve(config: &Config, cmdline: &Cmdline) -> Result<Self> {
+    /// A sentence where it cannot be what is asked for, or where there is too little RAM.
+    pub fn choose(config: &Config, cmdline: &Cmdline, console: &Console) -> Result<Self> {
+        let size_kib = RamDisk::resolve(config, cmdline)?.size_kib;
+        let (needs, wanted) = (needs(config, size_kib), Kind::wanted(cmdline)?);
+        if ram::available_now().is_some_and(|ram| is_little(&needs, wanted, ram)) {
+            watermarks::lower(console);
+        }
+        let store = Self::resolve(config, cmdline)?;
+        store.check_ram(config)?;
+        Ok(store)
+    }
+
+    /// The store that the command line asks for, or the one for the RAM that is available now.
+    fn resolve(config: &Config, cmdline: &Cmdline) -> Result<Self> {
         let disk = RamDisk::resolve(config, cmdline)?;
         let kind = Kind::wanted(cmdline)?.unwrap_or_else(|| {
             let available = ram::available_now().unwrap_or(u64::MAX);
@@ -144,20 +157,13 @@ impl Store {
         }
     }
 
-    /// Compares what the image needs in this store with the RAM that is available now; where little is left, with what the
-    /// kernel can do without.
-    ///
-    /// # Errors
-    /// A sentence with the figures, and with the store that would fit.
-    pub fn check_ram(&self, config: &Config, console: &Console) -> Result<()> {
+    /// Compares what the image needs in this store with the RAM that is available now.
+    fn check_ram(&self, config: &Config) -> Result<()> {
         let needs = needs(config, self.size_kib());
         let own = needs.iter().find(|(kind, _)| *kind == self.kind());
         let Some((kind, own)) = own else {
             return Ok(());
         };
-        if ram::available_now().is_some_and(|ram| ram < own.saturating_add(watermarks::AMPLE)) {
-            watermarks::lower(console);
-        }
         // A kernel that does not tell is not refused: the RAM store reports when RAM runs out.
         let available = ram::available_now();
         available.map_or(Ok(()), |ram| ram::check(*kind, *own, ram, &needs))
@@ -199,6 +205,15 @@ fn needs(config: &Config, size_kib: u64) -> Vec<(Kind, u64)> {
     kinds
         .filter_map(|kind| Some((kind, need(image(kind)?))))
         .collect()
+}
+
+/// Whether of the `available` bytes of RAM little is left beside the store that is `wanted`, or by itself beside any: so
+/// one that is taken only because the watermarks sank is none that a machine with more RAM would not take.
+fn is_little(needs: &[(Kind, u64)], wanted: Option<Kind>, available: u64) -> bool {
+    let counts = |kind: &Kind| wanted.is_none_or(|wanted| wanted == *kind);
+    let most = needs.iter().filter(|(kind, _)| counts(kind));
+    let most = most.map(|(_, need)| need.saturating_add(watermarks::AMPLE));
+    most.max().is_some_and(|most| available < most)
 }
 
 /// A RAM store that holds blocks.
@@ -338,5 +353,29 @@ mod tests {
         assert_eq!(chosen, expected);
         // A medium without it.
         assert_eq!(Kind::automatic(&needs[..3], 10), Kind::Zram);
+    }
+
+    #[test]
+    fn more_ram_never_means_a_slower_store() {
+        const MIB: u64 = 1 << 20;
+        let needs = [
+            (Kind::Brd, 700 * MIB),
+            (Kind::Zram, 300 * MIB),
+            (Kind::Tmpfs, 710 * MIB),
+            (Kind::Erofs, 250 * MIB),
+        ];
+        let order = [Kind::Erofs, Kind::Zram, Kind::Brd, Kind::Tmpfs];
+        let chosen = (200..1200).map(|mib| {
+            let little = is_little(&needs, None, mib * MIB);
+            let ram = mib * MIB + if little { 60 * MIB } else { 0 };
+            let kind = Kind::automatic(&needs, ram);
+            order.iter().position(|k| *k == kind).unwrap()
+        });
+        let chosen: Vec<usize> = chosen.collect();
+        assert!(chosen.is_sorted(), "{chosen:?}");
+        assert_eq!((chosen.first(), chosen.last()), (Some(&0), Some(&3)));
+        // A store that is wanted counts alone.
+        assert!(is_little(&needs, Some(Kind::Zram), 555 * MIB));
+        assert!(!is_little(&needs, Some(Kind::Zram), 556 * MIB));
     }
 }

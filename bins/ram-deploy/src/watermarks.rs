@@ -2,8 +2,8 @@
 //!
 //! For transparent huge pages Linux keeps 66 to 73 MiB free from 512 MiB of RAM on (`khugepaged`), a tenth of that without
 //! them. Where an image leaves little of the RAM it would not fit for that, or the system would read its files from the
-//! RAM store again and again, with RAM free beside it. Such a machine gets what Linux has without huge pages, and keeps
-//! it; the system may set `vm.min_free_kbytes` anew.
+//! RAM store again and again, with RAM free beside it. Such a machine gets what Linux has without huge pages, until the
+//! system changes huge pages or memory, or sets `vm.min_free_kbytes` anew.
 
 use std::fs;
 
