@@ -249,12 +249,12 @@ fn senseless() -> Stop {
 
 /// Keeps the kernel from closing the tray of a drive each time it is looked at; undone when dropped.
 #[derive(Debug)]
-struct Trays {
+pub(crate) struct Trays {
     before: Option<String>,
 }
 
 impl Trays {
-    fn leave_open() -> Self {
+    pub(crate) fn leave_open() -> Self {
         // Without CD drives the file is not there, and nothing is to be done.
         let before = std::fs::read_to_string(AUTOCLOSE).ok();
         let before = before.filter(|_| std::fs::write(AUTOCLOSE, "0").is_ok());

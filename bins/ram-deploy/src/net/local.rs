@@ -1,8 +1,9 @@
 //! Frames that a medium of this machine holds already, so that they need not travel.
 //!
-//! Every medium counts that has a chunk map, that of another build too: what it shares with the image is read there. Nothing
-//! of it is trusted: each frame is verified before it is given on, and what a medium gives wrong comes over the network, as
-//! all does of a medium that cannot be read. So what the caller finds wrong is always a server's.
+//! Every device counts that has a chunk map, be it CD, stick, disk, partition or loop device, that of another build too:
+//! what it shares with the image is read there. Nothing of it is trusted: each frame is verified before it is given on, and
+//! what a medium gives wrong comes over the network, as all does of a medium that cannot be read. So what the caller finds
+//! wrong is always a server's.
 //!
 //! *Not looked for:* media that appear later, ISO files on another file system, and disks that hold an image as it is.
 
@@ -18,7 +19,7 @@ use crate::config;
 use crate::console::Console;
 use crate::deploy::Source;
 use crate::devices::{self, Device};
-use crate::medium::Medium;
+use crate::medium::{Medium, Trays};
 use crate::modules::Loader;
 use crate::volume::{self, Volume};
 
@@ -85,6 +86,8 @@ impl<'a> Local<'a> {
 
     /// Looks at the media that are there now for frames of `map`, and says what was found.
     pub fn look(&mut self, map: &ChunkMap, loader: &mut Loader, console: &Console) {
+        console.say("looking for frames on media of this machine");
+        let _trays = Trays::leave_open();
         loader.load_for_devices(console);
         for device in devices::all() {
             if device.is_ram() || device.size() == 0 {

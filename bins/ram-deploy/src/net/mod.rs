@@ -84,7 +84,9 @@ pub fn open<'a>(
     let map = map(config, &mut fetcher)?;
     let place = fetcher.url().map(ToString::to_string).unwrap_or_default();
     let mut payload = Local::new(Remote::new(&map, fetcher), tell);
-    payload.look(&map, loader, console);
+    if request.local {
+        payload.look(&map, loader, console);
+    }
     Ok(Network {
         payload,
         map,

@@ -15,6 +15,8 @@ use crate::deploy::Source;
 const READS: usize = 64;
 /// Bytes that are read ahead rather than left out: who reads with several threads asks for them soon.
 const AHEAD: u64 = 8 << 20;
+/// Bytes that a new request costs more than: so many are read although they are had from elsewhere.
+const WORTH: u64 = 1 << 20;
 
 /// The payload files on mirrors.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ struct State<'a> {
     fetcher: Fetcher<'a>,
     /// Offset of the next byte that comes without a new request.
     next: u64,
-    /// What is had from elsewhere, in order: nothing of it is read ahead.
+    /// What is had from elsewhere, in order: no more than [`WORTH`] of it is read ahead.
     elsewhere: Vec<Range<u64>>,
     /// What was read ahead: offset and bytes, the oldest first.
     ahead: VecDeque<(u64, Vec<u8>)>,
@@ -89,6 +91,13 @@ impl<'a> Remote<'a> {
 }
 
 impl State<'_> {
+    /// Whether the bytes up to `offset` are read too, so that no new request is needed.
+    fn reads_through(&self, offset: u64) -> bool {
+        let gap = offset.saturating_sub(self.next);
+        let is_small = gap <= WORTH || !self.is_elsewhere(self.next..offset);
+        gap > 0 && gap <= AHEAD && is_small
+    }
+
     /// Whether some of these bytes are had from elsewhere.
     fn is_elsewhere(&self, bytes: Range<u64>) -> bool {
         let next = self.elsewhere.partition_point(|r| r.end <= bytes.start);
@@ -154,7 +163,7 @@ impl Source for Remote<'_> {
             return Ok(());
         }
         let next = state.next;
-        if next < offset && offset - next <= AHEAD && !state.is_elsewhere(next..offset) {
+        if state.reads_through(offset) {
             let mut between = vec![0; (offset - next) as usize];
             self.fill(&mut state, next, &mut between)?;
             state.remember(next);
@@ -206,13 +215,18 @@ mod tests {
 
     const NOBODY: &Tell<'static> = &|_: &str| ();
 
-    #[test]
-    fn what_is_had_from_elsewhere_is_known() {
+    /// A payload of nothing on no server.
+    fn remote() -> Remote<'static> {
         let map = br#"{"chunk_size":4096,"chunks":[],"format":1,"size":4096}"#;
         let map = ChunkMap::parse(map).unwrap();
         let patience = Patience::default();
         let fetcher = Fetcher::new(Vec::new(), patience, Box::new(|_| Ok(Vec::new())), NOBODY);
-        let remote = Remote::new(&map, fetcher);
+        Remote::new(&map, fetcher)
+    }
+
+    #[test]
+    fn what_is_had_from_elsewhere_is_known() {
+        let remote = remote();
         let is_elsewhere = |range| remote.state.lock().unwrap().is_elsewhere(range);
         assert!(!is_elsewhere(0..99));
         remote.without(vec![10..20, 20..30, 50..60]);
@@ -227,5 +241,20 @@ mod tests {
         ] {
             assert_eq!(is_elsewhere(range.clone()), expected, "{range:?}");
         }
+    }
+
+    #[test]
+    fn small_gaps_are_read_through() {
+        let remote = remote();
+        remote.without(vec![0..WORTH, WORTH..2 * WORTH]);
+        let mut state = remote.state.lock().unwrap();
+        assert!(!state.reads_through(0));
+        assert!(state.reads_through(WORTH));
+        assert!(!state.reads_through(WORTH + 1));
+        // Nothing from there on is had from elsewhere.
+        state.next = 2 * WORTH;
+        assert!(state.reads_through(2 * WORTH + AHEAD));
+        assert!(!state.reads_through(2 * WORTH + AHEAD + 1));
+        assert!(!state.reads_through(WORTH));
     }
 }

@@ -20,6 +20,8 @@ pub struct Request {
     pub mac: Option<[u8; 6]>,
     /// Name servers beside those of DHCP (`nameserver=`).
     pub name_servers: Vec<Ipv4Addr>,
+    /// Whether what media of this machine hold is read there (`rd.ramforge.local`).
+    pub local: bool,
 }
 
 /// How the machine gets its address.
@@ -57,6 +59,7 @@ pub fn request(cmdline: &Cmdline) -> Result<Option<Request>> {
         interface,
         mac: cmdline.value("BOOTIF").and_then(mac),
         name_servers: name_servers.collect(),
+        local: cmdline.choice("rd.ramforge.local") != Some(false),
     }))
 }
 
@@ -192,6 +195,12 @@ mod tests {
             let line = Cmdline::parse(&format!("rd.kiwi.install.pxe {bad}"));
             assert!(request(&line).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn media_of_the_machine_may_be_left_alone() {
+        assert!(read("rd.ramforge.url=http://a").local);
+        assert!(!read("rd.ramforge.url=http://a rd.ramforge.local=no").local);
     }
 
     #[test]
