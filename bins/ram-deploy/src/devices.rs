@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, makedev};
 
+use crate::console::Console;
+
 /// Where nodes are made that /dev does not have yet.
 const NODES: &str = "/run/ramforge/dev";
 /// How often sysfs and /dev are looked at.
@@ -95,6 +97,14 @@ impl Device {
         }
     }
 
+    /// Makes a node at `path`, which is certainly its own: one that was left behind may be that of another device.
+    fn make_own_node(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => self.make_node(path),
+        }
+    }
+
     /// Whether it is a RAM disk, compressed or not.
     pub fn is_ram(&self) -> bool {
         self.name.starts_with("ram") || self.name.starts_with("zram")
@@ -114,14 +124,20 @@ impl Device {
     ///
     /// # Errors
     /// What the system says.
-    pub fn open_unwatched(&self) -> io::Result<File> {
+    pub fn open_unwatched(&self, console: &Console) -> io::Result<File> {
         // Not below /run, which systemd mounts without device nodes.
         let path = Path::new("/dev").join(format!(".ramforge-{}", self.name.replace('!', "-")));
-        // One that was left behind may be that of another device.
-        let _ = fs::remove_file(&path);
         let open = |path: &Path| fs::OpenOptions::new().read(true).write(true).open(path);
-        if let Err(refused) = self.make_node(&path) {
+        if let Err(refused) = self.make_own_node(&path) {
+            if refused.kind() == io::ErrorKind::NotFound {
+                // The device is gone.
+                return Err(refused);
+            }
             // Where /dev takes no further node, being watched is better than not to be opened.
+            let (name, place) = (&self.name, path.display());
+            console.log(&format!(
+                "{name}: {place}: {refused}; opened as udev sees it"
+            ));
             return open(&self.node().map_err(|_| refused)?);
         }
         let opened = open(&path);
@@ -192,5 +208,21 @@ mod tests {
     fn device_numbers_are_read() {
         assert_eq!(parse_numbers("259:3"), Some((259, 3)));
         assert_eq!(parse_numbers("259"), None);
+    }
+
+    #[test]
+    fn a_foreign_node_is_never_taken_for_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node");
+        let device = Device::named("no-such-device");
+        // What cannot be removed is not what was asked for.
+        fs::create_dir_all(path.join("full")).unwrap();
+        let kind = |result: io::Result<()>| result.unwrap_err().kind();
+        assert_ne!(kind(device.make_own_node(&path)), io::ErrorKind::NotFound);
+        // What can is removed, and then the device is found to be gone.
+        let path = dir.path().join("file");
+        fs::write(&path, "").unwrap();
+        assert_eq!(kind(device.make_own_node(&path)), io::ErrorKind::NotFound);
+        assert!(!path.exists());
     }
 }

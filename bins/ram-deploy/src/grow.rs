@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A sentence.
 pub fn grow(disk: &Device, root_uuid: &str, console: &Console) -> Result<()> {
     let file = disk
-        .open_unwatched()
+        .open_unwatched(console)
         .map_err(|e| cannot(disk, "opening it", &e))?;
     let known = disk.child(1).is_some();
     let is_last = grow_table(file, disk.size(), root_uuid, known)
