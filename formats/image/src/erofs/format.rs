@@ -216,9 +216,7 @@ pub(super) fn xattrs(all: &[(String, Vec<u8>)]) -> Option<Vec<u8>> {
     }
     let mut out = vec![0; XATTR_HEADER];
     for (name, value) in all {
-        let (index, rest) = XATTR_PREFIXES
-            .iter()
-            .find_map(|(index, prefix)| Some((*index, name.strip_prefix(prefix)?)))?;
+        let (index, rest) = xattr_name(name)?;
         put(&mut out, &[u8::try_from(rest.len()).ok()?, index]); //     e_name_len, e_name_index
         let length = u16::try_from(value.len()).ok()?;
         put(&mut out, &length.to_le_bytes()); //                        e_value_size
@@ -228,6 +226,15 @@ pub(super) fn xattrs(all: &[(String, Vec<u8>)]) -> Option<Vec<u8>> {
     }
     // i_xattr_icount has 16 bits.
     (out.len() <= XATTR_HEADER + 4 * 0xfffe).then_some(out)
+}
+
+/// `e_name_index` and `e_name` of an extended attribute; `None` where its name cannot be expressed. Two of the prefixes are
+/// names by themselves, and nothing may follow them.
+fn xattr_name(name: &str) -> Option<(u8, &str)> {
+    let found = |(index, prefix): &(u8, &str)| Some((*index, name.strip_prefix(prefix)?));
+    let (index, rest) = XATTR_PREFIXES.iter().find_map(found)?;
+    let is_whole = matches!(index, 2 | 3);
+    (is_whole == rest.is_empty()).then_some((index, rest))
 }
 
 /// Type bits of a mode, and type in a directory entry (`linux/stat.h`, `linux/fs_types.h`).
@@ -255,6 +262,23 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_attributes_have_a_prefix_or_are_one() {
+        for (name, expected) in [
+            ("user.a", Some((1, "a"))),
+            ("system.posix_acl_access", Some((2, ""))),
+            ("system.posix_acl_default", Some((3, ""))),
+            ("security.capability", Some((6, "capability"))),
+            ("system.posix_acl_accessX", None),
+            ("system.posix_acl_default.a", None),
+            ("user.", None),
+            ("trusted.", None),
+            ("system.other", None),
+        ] {
+            assert_eq!(xattr_name(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn device_numbers_have_32_bits() {
