@@ -10,7 +10,7 @@ use super::error::{At, Error, Result};
 use super::guest::Guest;
 use super::machine;
 use super::serial::{Mark, TORN, compile};
-use super::up::Up;
+use super::up::{Sign, Up};
 
 /// A guest that has said nothing for so long is asked for its prompt again where a message of the kernel has got into the
 /// middle of the first one. Elsewhere it is not: a boot that waits for a person does not come up by itself.
@@ -92,7 +92,7 @@ impl Guest {
             .iter()
             .map(|(name, pattern)| Ok((*name, compile(pattern)?)))
             .collect::<Result<_>>()?;
-        let sign = up.pattern().map(|pattern| compile(&pattern)).transpose()?;
+        let sign = up.sign()?;
         let (begin, mut told, mut checked) = (Instant::now(), 0, 0);
         let (mut heard, mut knocked) = (begin, begin);
         while begin.elapsed() < limit {
@@ -134,10 +134,10 @@ impl Guest {
     }
 
     /// Whether the sign is there: on the console, or at the port.
-    fn shows(&self, up: &Up, sign: Option<&Regex>, marks: &[Mark], knocked: &mut Instant) -> bool {
+    fn shows(&self, up: &Up, sign: Option<&Sign>, marks: &[Mark], knocked: &mut Instant) -> bool {
         match (up, sign) {
             (Up::Login, _) => marks.iter().any(|m| m.name == "login"),
-            (_, Some(sign)) => sign.is_match(self.shared.log().from(0)),
+            (_, Some(sign)) => sign.is_in(self.shared.log().from(0)),
             _ if knocked.elapsed() < KNOCK => false,
             _ => {
                 *knocked = Instant::now();
