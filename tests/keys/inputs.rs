@@ -227,7 +227,7 @@ fn machines(place: &Place, _: &Path, call: &mut Call) {
     call.options = vec![("ram-check", format!("--machines {}", file.display()))];
 }
 
-/// Somebody who logs in; who that is, is in no key.
+/// Somebody who logs in; the name alone is in the key.
 fn boot_and_login(place: &Place, _: &Path, call: &mut Call) {
     let file = place.path("login");
     fs::write(&file, "root:linux\n").unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use journal::Event;
-use manifest::{Object, Proof};
+use manifest::{Memory, Object, Proof};
 use serde_json::{Map, Value, json};
 use stage::{At, Context, Error, Result};
 
@@ -76,16 +76,18 @@ impl<'a> Stand<'a> {
             })
             .map_err(failed)?;
         let time = guest.elapsed();
+        let figures = self.figures(&mut guest, &outcome)?;
         let proof = Proof {
             ram_mib,
             firmware: name.to_owned(),
             up: options.up.to_string(),
             result: outcome.name().to_owned(),
-            memory: self.memory(&mut guest, &outcome)?,
-            screen: self.screen(&mut guest),
+            memory: figures.as_ref().ok().cloned().flatten(),
+            screen: self.screen(&mut guest)?,
             log: cx.store().put(guest.log().as_bytes())?,
         };
         record(cx, &guest, &proof)?;
+        figures.map_err(|error| unread(&proof, &error))?;
         Ok(Booted {
             proof,
             outcome,
@@ -102,29 +104,42 @@ impl<'a> Stand<'a> {
         Ok(machine)
     }
 
-    /// The figures from inside, where somebody may log in. That nobody could is a warning: the boot itself is proved.
-    fn memory(&self, guest: &mut Guest, outcome: &Outcome) -> Result<Option<manifest::Memory>> {
+    /// The figures from inside, where somebody shall log in and the system is up.
+    fn figures(
+        &self,
+        guest: &mut Guest,
+        outcome: &Outcome,
+    ) -> Result<qemu::Result<Option<Memory>>> {
         let Some(who) = self.options.login.as_ref().filter(|_| outcome.is_up()) else {
-            return Ok(None);
+            return Ok(Ok(None));
         };
         self.cx.progress("reading figures inside");
         match login::figures(self.cx, guest, who)? {
-            Ok(memory) => Ok(Some(memory)),
             Err(qemu::Error::Cancelled) => Err(Error::interrupted()),
-            Err(error) => {
-                self.cx.warn(&format!("no figures from inside: {error}"))?;
-                Ok(None)
-            }
+            figures => Ok(figures.map(Some)),
         }
     }
 
     /// What the screen shows; a machine that is off shows nothing.
-    fn screen(&self, guest: &mut Guest) -> Option<Object> {
+    fn screen(&self, guest: &mut Guest) -> Result<Option<Object>> {
         let path = self.scratch.path().join("screen.ppm");
-        guest.screenshot(&path).ok()?;
-        let picture = std::fs::read(&path).ok()?;
-        self.cx.store().put(&picture).ok()
+        if guest.screenshot(&path).is_err() {
+            return Ok(None);
+        }
+        let picture = std::fs::read(&path).at(&path)?;
+        Ok(Some(self.cx.store().put(&picture)?))
     }
+}
+
+/// Figures that were asked for and are not there. The boot is in the journal, but no result: the next run boots again.
+fn unread(proof: &Proof, error: &qemu::Error) -> Error {
+    let (ram, log) = (proof.ram_mib, &proof.log.blake3);
+    Error::failed(format!(
+        "--login: a machine with {ram} MiB is up, but no figures from inside: {error}"
+    ))
+    .advice(format!(
+        "expected USER:PASSWORD of a user of the image with a shell; its serial log: ramforge get {log}"
+    ))
 }
 
 /// The medium as a file, which QEMU reads.

@@ -20,6 +20,13 @@ pub struct Credentials {
     password: String,
 }
 
+impl Credentials {
+    /// Who logs in.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+}
+
 /// A password is no text for a log.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,36 +49,39 @@ pub(crate) fn read(path: &str) -> std::result::Result<Credentials, String> {
     }
 }
 
-/// Logs in and reads the figures.
+/// Logs in and reads the figures, or says why they could not be had.
 pub(crate) fn figures(
     cx: &Context,
     guest: &mut Guest,
     who: &Credentials,
-) -> Result<std::result::Result<Memory, qemu::Error>> {
+) -> Result<qemu::Result<Memory>> {
     let answer = guest
         .login(&who.user, &who.password)
         .and_then(|()| guest.run(FIGURES, PATIENCE));
-    match answer {
-        Ok(answer) => Ok(Ok(memory(
-            &answer.output,
-            cx.store().put(answer.output.as_bytes())?,
-        ))),
-        Err(error) => Ok(Err(error)),
-    }
+    let text = match answer {
+        Ok(answer) => answer.output,
+        Err(error) => return Ok(Err(error)),
+    };
+    let figures = cx.store().put(text.as_bytes())?;
+    Ok(memory(&text, figures).ok_or(qemu::Error::Unread {
+        what: "/proc/meminfo",
+        expected: "MemTotal and MemAvailable in kB",
+        answer: text,
+    }))
 }
 
 /// The figures that everybody wants, out of the text.
-fn memory(text: &str, figures: Object) -> Memory {
+fn memory(text: &str, figures: Object) -> Option<Memory> {
     let mib = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        kib.map_or(0, |kib| kib / 1024)
+        kib.map(|kib| kib / 1024)
     };
-    Memory {
-        total_mib: mib("MemTotal:"),
-        available_mib: mib("MemAvailable:"),
+    Some(Memory {
+        total_mib: mib("MemTotal:")?,
+        available_mib: mib("MemAvailable:")?,
         figures,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +111,10 @@ mod tests {
     #[test]
     fn figures_are_those_of_meminfo() {
         let text = "MemTotal:        2000000 kB\nMemFree: 5 kB\nMemAvailable:    1048576 kB\n";
-        let read = memory(text, Object::of(text.as_bytes()));
+        let read = memory(text, Object::of(text.as_bytes())).unwrap();
         assert_eq!((read.total_mib, read.available_mib), (1953, 1024));
+        for torn in ["", "cat: command not found", "MemTotal: 2000000 kB\nMemAva"] {
+            assert_eq!(memory(torn, Object::of(b"")), None, "{torn}");
+        }
     }
 }

@@ -65,7 +65,8 @@ impl Options {
     }
 }
 
-/// What enters the key: the machine of a proof counts only where there is one, pictures are made of what is recorded.
+/// What enters the key: the machine of a proof counts only where there is one, pictures are made of what is recorded. Of
+/// who logs in only the name does: a password belongs into no record, and a wrong one leads to none.
 impl Serialize for Options {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
@@ -76,7 +77,7 @@ impl Serialize for Options {
             let how = if self.least { "least" } else { "boot" };
             map.serialize_entry(how, &true)?;
             map.serialize_entry("up", &self.up.to_string())?;
-            map.serialize_entry("login", &self.login.as_ref().map(|_| true))?;
+            map.serialize_entry("login", &self.login.as_ref().map(Credentials::user))?;
             map.serialize_entry("firmware", &self.firmware)?;
             map.serialize_entry("timeout", &self.timeout)?;
         }

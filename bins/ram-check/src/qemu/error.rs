@@ -57,6 +57,16 @@ pub enum Error {
     /// A command line longer than a terminal takes.
     #[error("console: a command of {0} bytes; a terminal takes lines up to 3500")]
     TooLong(usize),
+    /// A file of the guest whose text is not as expected.
+    #[error("console: {what}: expected {expected}; it has:\n{answer}")]
+    Unread {
+        /// The file.
+        what: &'static str,
+        /// What it should have.
+        expected: &'static str,
+        /// What was read.
+        answer: String,
+    },
     /// The monitor refused an order.
     #[error("QEMU's monitor: {order}: {fact}")]
     Monitor {
