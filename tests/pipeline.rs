@@ -341,9 +341,16 @@ fn the_gate_refuses_an_image_that_leaves_too_little() {
         "{said}"
     );
     assert!(path("out/ram.svg").exists() && !path("release").exists());
+    // As earlier versions that were refused, and an earlier release.
+    std::fs::write(path("out/refused.install.iso"), "").unwrap();
+    std::fs::create_dir(path("release")).unwrap();
+    std::fs::write(path("release/earlier.install.iso"), "").unwrap();
     let (code, said) = make(&format!("large {}\nsmall {least}\n", 4 * least));
     assert_eq!(code, Some(0), "{said}");
     assert!(path("release/manifest.json").exists());
+    assert_eq!(std::fs::read_dir(path("release")).unwrap().count(), 2);
+    assert!(!path("release/refused.install.iso").exists());
+    assert!(path("release.before/earlier.install.iso").exists());
 }
 
 #[test]
