@@ -13,7 +13,8 @@ use stage::Stage;
 /// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
 /// 7: lists of machines. 8: measurements; what means up, figures and the screen of a proof.
 /// 9: what the command line reserves. 10: smaller watermarks, which ram-deploy sets.
-/// 11: of the targets only the system's own mean up; figures that were asked for are there.
+/// 11: of the targets only the system's own mean up; figures that were asked for are there;
+/// crash kernels and huge pages as the kernel counts them.
 const VERSION: u32 = 11;
 
 fn main() -> ExitCode {

@@ -1,60 +1,147 @@
 //! What the kernel command line keeps from the system: crash kernel, CMA, huge pages.
 //!
-//! As the kernel reads it (Documentation/admin-guide/kernel-parameters.txt): sizes with K, M, G or T, and `0x` numbers. Where
-//! a crash kernel's size depends on that of the machine, the largest counts. *Not here:* `mem=`, which makes the machine
-//! smaller, and what the kernel's own configuration keeps without a word on the command line.
+//! As the kernel reads it (Documentation/admin-guide/kernel-parameters.txt): values may be quoted, sizes have K, M, G or T
+//! and may be `0x` numbers; of a word that counts once, the last does. Where a crash kernel's size depends on that of the
+//! machine, the largest counts. *Not here:* `mem=`, which makes the machine smaller, and what the kernel's own configuration
+//! keeps without a word on the command line.
 
 /// A huge page where none is named, on `x86_64`.
 const HUGE_PAGE: u64 = 2 << 20;
+/// What `crashkernel=…,high` keeps of the memory below 4 GiB where no `,low` says otherwise, on `x86_64`.
+const LOW: u64 = 256 << 20;
+/// More than any machine has: what is kept is at most so much.
+const MOST: u64 = 1 << 52;
 
 /// The bytes that are kept.
 pub(crate) fn bytes(cmdline: &str) -> u64 {
-    let (mut sum, mut page) = (0_u64, HUGE_PAGE);
-    let (mut crashkernel, mut cma) = (0, 0);
-    for word in cmdline.split_ascii_whitespace() {
-        let Some((name, value)) = word.split_once('=') else {
-            continue;
-        };
+    let (mut cma, mut crash, mut huge) = (0, CrashKernel::default(), HugePages::default());
+    for (name, value) in words(cmdline) {
         match name {
-            "default_hugepagesz" | "hugepagesz" => page = size(value).unwrap_or(page),
-            "hugepages" => sum = sum.saturating_add(page.saturating_mul(huge_pages(value))),
-            // The high and the low part are words of their own.
-            "crashkernel" if value.ends_with(",high") || value.ends_with(",low") => {
-                sum = sum.saturating_add(crash_kernel(value));
+            "default_hugepagesz" | "hugepagesz" | "hugepages" | "hugetlb_cma" => {
+                huge.read(name, value);
             }
-            "crashkernel" => crashkernel = crash_kernel(value),
+            "crashkernel" => crash.read(value),
             "cma" => cma = size(value.split('@').next().unwrap_or_default()).unwrap_or(0),
             _ => {}
         }
     }
-    sum.saturating_add(crashkernel).saturating_add(cma)
+    let kept = [crash.bytes(), cma, huge.bytes()];
+    kept.into_iter().fold(0, u64::saturating_add).min(MOST)
 }
 
-/// `256M`, `256M@16M`, `256M,high`, or `512M-2G:64M,2G-:128M`.
-fn crash_kernel(value: &str) -> u64 {
+/// Names and values without their quotes.
+fn words(cmdline: &str) -> impl Iterator<Item = (&str, &str)> {
+    cmdline.split_ascii_whitespace().filter_map(|word| {
+        let (name, value) = word.trim_matches('"').split_once('=')?;
+        Some((name, value.trim_matches('"')))
+    })
+}
+
+/// `crashkernel=`: one place, or a high and a low part that are words of their own.
+#[derive(Default)]
+struct CrashKernel {
+    one: Option<u64>,
+    high: Option<u64>,
+    low: Option<u64>,
+}
+
+impl CrashKernel {
+    fn read(&mut self, value: &str) {
+        if let Some(high) = value.strip_suffix(",high") {
+            self.high = size(high);
+        } else if let Some(low) = value.strip_suffix(",low") {
+            self.low = size(low);
+        } else {
+            self.one = crash_kernel(value);
+        }
+    }
+
+    /// The kernel looks for one place first, and for the parts where it finds none.
+    fn bytes(&self) -> u64 {
+        let parts = || {
+            let high = self.high?;
+            Some(high.saturating_add(self.low.unwrap_or(LOW)))
+        };
+        self.one.or_else(parts).unwrap_or(0)
+    }
+}
+
+/// `256M`, `256M@16M`, or `512M-2G:64M,2G-:128M`.
+fn crash_kernel(value: &str) -> Option<u64> {
     let sizes = value.split([',', '@']).filter_map(|part| {
         let (_, size_of_range) = part.rsplit_once(':').unwrap_or(("", part));
         size(size_of_range)
     });
     match value.contains(':') {
-        true => sizes.max().unwrap_or(0),
+        true => sizes.max(),
         // What follows an @ is a place.
-        false => sizes.take(1).max().unwrap_or(0),
+        false => sizes.take(1).max(),
     }
 }
 
-/// `512`, or a number for each NUMA node: `0:256,1:256`.
-fn huge_pages(value: &str) -> u64 {
-    let numbers = value.split(',').map(|part| {
-        let (_, number) = part.rsplit_once(':').unwrap_or(("", part));
-        number.parse().unwrap_or(0_u64)
+/// Huge pages: `hugepages=` belongs to the `hugepagesz=` before it, and to the default size where there is none.
+#[derive(Default)]
+struct HugePages {
+    default: Option<u64>,
+    /// The size that was named last.
+    named: Option<u64>,
+    /// Pages of the default size, which may be named behind them.
+    of_default: u64,
+    /// Bytes of pages of a named size.
+    of_named: u64,
+    /// Bytes from which gigantic pages are taken at run time.
+    cma: u64,
+}
+
+impl HugePages {
+    fn read(&mut self, name: &str, value: &str) {
+        match name {
+            "default_hugepagesz" => {
+                self.default = size(value);
+                self.named = None;
+            }
+            "hugepagesz" => self.named = size(value),
+            "hugepages" => {
+                let pages = for_each_node(value, |number| number_of(number).unwrap_or(0));
+                match self.named {
+                    Some(page) => {
+                        let bytes = page.saturating_mul(pages);
+                        self.of_named = self.of_named.saturating_add(bytes);
+                    }
+                    None => self.of_default = pages,
+                }
+            }
+            _ => self.cma = for_each_node(value, |bytes| size(bytes).unwrap_or(0)),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let default = self.default.unwrap_or(HUGE_PAGE);
+        let pages = default.saturating_mul(self.of_default);
+        pages.saturating_add(self.of_named).saturating_add(self.cma)
+    }
+}
+
+/// The sum of `512`, or of one for each NUMA node: `0:256,1:256`.
+fn for_each_node(value: &str, read: fn(&str) -> u64) -> u64 {
+    let parts = value.split(',').map(|part| {
+        let (_, of_node) = part.rsplit_once(':').unwrap_or(("", part));
+        read(of_node)
     });
-    numbers.fold(0, u64::saturating_add)
+    parts.fold(0, u64::saturating_add)
+}
+
+/// A number without a suffix.
+fn number_of(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 /// A number with a suffix, as the kernel's memparse() reads it.
 fn size(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.strip_prefix("0x") {
+    let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (text, 10),
     };
@@ -87,10 +174,24 @@ mod tests {
             ("crashkernel=1G-4G:192M,4G-64G:256M@16M", 256),
             ("crashkernel=512M,high crashkernel=128M,low", 640),
             ("crashkernel=64M crashkernel=256M", 256),
+            ("crashkernel=512M,high", 768),
+            ("crashkernel=512M,high crashkernel=0,low", 512),
+            ("crashkernel=1G,high crashkernel=512M,high", 768),
+            (
+                "crashkernel=1G,high crashkernel=64M,low crashkernel=128M,low",
+                1024 + 128,
+            ),
+            ("crashkernel=128M,low", 0),
+            ("crashkernel=\"256M\" \"cma=64M\"", 256 + 64),
             ("crashkernel=auto", 0),
             ("cma=64M@0-4G", 64),
             ("cma=0x4000000", 64),
             ("hugepages=8", 16),
+            ("hugepages=0x10", 32),
+            ("hugepages=4 default_hugepagesz=1G", 4096),
+            ("hugepages=4 hugepagesz=1G hugepages=1", 8 + 1024),
+            ("hugetlb_cma=2G hugepagesz=1G", 2048),
+            ("hugetlb_cma=0:1G,1:1G", 2048),
             (
                 "hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=0:4,1:4",
                 2048 + 16,
@@ -104,7 +205,7 @@ mod tests {
         }
         assert_eq!(
             bytes("hugepages=18446744073709551615 hugepagesz=1T hugepages=99999999999"),
-            u64::MAX
+            MOST
         );
     }
 }
