@@ -95,7 +95,8 @@ impl<O, I, S> Stage<O, I, S> {
         self
     }
 
-    /// Tells people of a finished section, of one from the store too. Options that only this reads belong into no key.
+    /// Tells people of a finished section, of one from the store too, once the manifest is written. Options that only this
+    /// reads belong into no key.
     #[must_use]
     pub fn show(mut self, show: fn(&Context, &O, &S) -> Result<()>) -> Self {
         self.show = show;
@@ -186,9 +187,10 @@ where
         journal.store.note(&text)?;
         let mut cx = journal.context(manifest, tools);
         let section = mending(&mut cx, |cx| fresh(cx, stage, options, verb))?;
-        (stage.show)(&cx, options, &section)?;
         cx.manifest.set(&section)?;
         write_line(&cx.manifest.to_line()?)?;
+        // Last: whatever comes of it, the section is there for the one who reads the manifest.
+        (stage.show)(&cx, options, &section)?;
         let good = (stage.judge)(&section);
         Ok(if good { Exit::Done } else { Exit::Negative })
     })

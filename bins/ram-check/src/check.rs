@@ -13,7 +13,7 @@ use stage::{At, Context, Error, Result, Tool};
 use crate::judge::{self, Asked, Judgement};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
-use crate::picture::Picture;
+use crate::picture::{Picture, file};
 use crate::{boot, least, qemu, reserved, table};
 
 /// Bytes of a kernel image that hold its boot header.
@@ -258,11 +258,11 @@ pub fn show(cx: &Context, options: &Options, verdict: &Verdict) -> Result<()> {
     if options.picture {
         picture.lines().iter().for_each(|line| cx.say(line));
     }
-    if let Some(path) = &options.svg {
-        std::fs::write(path, picture.svg()).at(path)?;
-    }
     cx.say(&verdict.sentence);
-    Ok(())
+    match &options.svg {
+        Some(path) => file::write(path, &picture.svg()),
+        None => Ok(()),
+    }
 }
 
 fn facts(cx: &Context, input: &Input) -> Result<Facts> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -9,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::here::{self, Host};
 use crate::login::{self, Credentials};
 use crate::machines::{self, Machines};
+use crate::picture::file;
 use crate::qemu::{self, Up};
 
 /// Options of the stage.
@@ -31,7 +33,7 @@ pub struct Options {
     #[arg(long)]
     pub picture: bool,
     /// Write the same picture to a file, as SVG
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(file::checked))]
     pub svg: Option<PathBuf>,
     /// Boot the medium in QEMU until it is up, with the RAM of --ram or else the least
     #[arg(long)]

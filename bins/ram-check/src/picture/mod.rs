@@ -8,6 +8,7 @@
 //! Both show the same: terms in the order of the table, all bars on one scale, a mark for the machine that is asked
 //! about. *Not here:* the other moments, which the table has, and machines of a list, which may be of any size.
 
+pub(crate) mod file;
 mod svg;
 mod text;
 
