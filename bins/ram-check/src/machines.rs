@@ -6,7 +6,8 @@
 //! rack-2019   64G
 //! ```
 //!
-//! Words are apart by blanks, `#` begins a comment, sizes are those of `--ram`. *Not here:* names with blanks.
+//! Words are apart by blanks, `#` begins a comment, sizes are those of `--ram`. *Not here:* names with blanks
+//! or control characters.
 
 use serde::Serialize;
 
@@ -14,6 +15,12 @@ use crate::options::size_mib;
 
 /// What a line holds, for messages.
 const EXPECTED: &str = "expected NAME RAM [LEAVE], as: kiosk 1G 256M";
+
+/// Characters that turn or hide text: marks of direction, of width zero, of byte order.
+const FORMAT: &[char] = &[
+    '\u{200b}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}', '\u{feff}',
+];
 
 /// A machine of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +56,8 @@ struct Mistake {
 
 fn parse(text: &str) -> Result<Machines, Mistake> {
     let mut machines: Vec<Machine> = Vec::new();
+    // Some editors put a byte order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
         let at = |column, fact| Mistake {
             place: Some((number, column)),
@@ -58,6 +67,7 @@ fn parse(text: &str) -> Result<Machines, Mistake> {
         let Some((column, name)) = words.first() else {
             continue;
         };
+        named(name).map_err(|fact| at(*column, fact))?;
         if machines.iter().any(|m| m.name == *name) {
             return Err(at(*column, format!("machine {name} is listed twice")));
         }
@@ -89,6 +99,17 @@ fn parse(text: &str) -> Result<Machines, Mistake> {
         return Err(Mistake { place: None, fact });
     }
     Ok(Machines(machines))
+}
+
+/// Names reach terminals and the logs of CI systems as they are.
+fn named(name: &str) -> Result<(), String> {
+    match name.chars().find(|c| c.is_control() || FORMAT.contains(c)) {
+        Some(c) => Err(format!(
+            "machine {name:?}: {} is a control character; expected a name that can be read; take it out",
+            c.escape_unicode()
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The words of a line before a comment, each with its column.
@@ -142,6 +163,21 @@ mod tests {
             machine("räck", 512, None),
         ];
         assert_eq!(machines, expected);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_name() {
+        let machines = parse("\u{feff}kiosk 1G\n").map(|m| m.0).unwrap();
+        assert_eq!(machines[0].name, "kiosk");
+    }
+
+    #[test]
+    fn a_name_is_nothing_that_a_terminal_obeys() {
+        for (name, said) in [("a\x1b[31m", "\\u{1b}"), ("a\u{202e}b", "\\u{202e}")] {
+            let fact = mistake(&format!("b 1G\n{name} 1G"));
+            assert!(fact.starts_with("2:1: machine \"a"), "{fact}");
+            assert!(fact.contains(said) && !fact.contains(name), "{fact}");
+        }
     }
 
     #[test]
