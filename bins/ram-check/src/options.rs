@@ -106,6 +106,9 @@ impl From<FirmwareChoice> for qemu::Firmware {
     }
 }
 
+/// More than any machine has: 4096 TiB, in MiB.
+const MOST_MIB: u64 = 1 << 32;
+
 /// `1024`, `1024M`, `2G`, `2GiB` in MiB.
 pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
     let expected = || format!("{text:?}: expected a size as 1024M or 2G");
@@ -116,10 +119,15 @@ pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
         "t" | "tb" | "tib" => 1024 * 1024,
         _ => return Err(expected()),
     };
-    let number: u64 = digits.parse().map_err(|_| expected())?;
-    match number.checked_mul(factor) {
-        Some(mib @ 1..) => Ok(mib),
-        _ => Err(expected()),
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(expected());
+    }
+    match digits.parse::<u64>().map(|n| n.checked_mul(factor)) {
+        Ok(Some(0)) => Err(expected()),
+        Ok(Some(mib @ ..=MOST_MIB)) => Ok(mib),
+        _ => Err(format!(
+            "{text:?}: more than 4096T; expected a machine's RAM"
+        )),
     }
 }
 
@@ -133,12 +141,15 @@ mod tests {
         assert_eq!(size_mib("768M"), Ok(768));
         assert_eq!(size_mib("2g"), Ok(2048));
         assert_eq!(size_mib("1TiB"), Ok(1 << 20));
+        assert_eq!(size_mib("4096T"), Ok(MOST_MIB));
         for bad in [
             "",
             "M",
             "0",
             "-1",
             "1.5G",
+            "+1024",
+            "4097T",
             "12k",
             "1 G",
             "99999999999999999999",
