@@ -83,7 +83,6 @@ pub const ROWS: &[Row] = &[
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
     row("ram-check --least", |_, _, call| call.options = vec![("ram-check", "--least".into())], LEAST),
     row("ram-check --boot --up and --login", boot_and_login, BOOT_AND_LOGIN),
-    row("ram-check --up without a boot", |_, _, call| call.options = vec![("ram-check", "--up tcp:22".into())], NOTHING),
     row("rootfs-assemble: where the tree lives, how old metadata may be, where credentials are", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1 --auth /dev/null".into())], NOTHING),
     row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = vec![("rootfs-assemble", "--refresh".into())], NOTHING),
 

@@ -164,16 +164,17 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         true => demonstrate(cx, options, &input, need)?,
         false => Shown::default(),
     };
-    let words = shown
-        .judgement
-        .as_ref()
-        .map(|j| format!("; {}", j.sentence));
+    let words = match &shown.judgement {
+        Some(judgement) => format!("; {}", judgement.sentence),
+        None if options.boots() => "; not booted".to_owned(),
+        None => String::new(),
+    };
     Ok(Verdict {
         format: Verdict::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         ok: ok && shown.judgement.is_none_or(|j| j.ok),
         least_ram_mib,
-        sentence: sentence + &words.unwrap_or_default(),
+        sentence: sentence + &words,
         asked_ram_mib: options.ram_mib(),
         asked_leave_mib: options.leave,
         machines,

@@ -14,7 +14,7 @@ use stage::Stage;
 /// 7: lists of machines. 8: measurements; what means up, figures and the screen of a proof.
 /// 9: what the command line reserves. 10: smaller watermarks, which ram-deploy sets.
 /// 11: of the targets only the system's own mean up; figures that were asked for are there;
-/// crash kernels and huge pages as the kernel counts them.
+/// crash kernels and huge pages as the kernel counts them; says that nothing was booted.
 const VERSION: u32 = 11;
 
 fn main() -> ExitCode {

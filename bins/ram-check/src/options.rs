@@ -36,16 +36,21 @@ pub struct Options {
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(file::checked))]
     pub svg: Option<PathBuf>,
     /// Boot the medium in QEMU until it is up, with the RAM of --ram or else the least
-    #[arg(long)]
+    #[arg(long, group = "machine")]
     pub boot: bool,
     /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
-    #[arg(long, conflicts_with = "boot")]
+    #[arg(long, group = "machine")]
     pub least: bool,
     /// What means that it is up: login, target:NAME, text:STRING (on the serial line) or tcp:PORT (a port that answers)
-    #[arg(long, value_name = "SIGN", default_value = "login")]
+    #[arg(
+        long,
+        value_name = "SIGN",
+        default_value = "login",
+        requires = "machine"
+    )]
     pub up: Up,
     /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside
-    #[arg(long, value_name = "FILE", value_parser = login::read)]
+    #[arg(long, value_name = "FILE", value_parser = login::read, requires = "machine")]
     pub login: Option<Credentials>,
     /// The firmware that boots it
     #[arg(long, value_enum, default_value_t = FirmwareChoice::Bios)]
@@ -134,6 +139,26 @@ pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_only_a_boot_reads_needs_one() {
+        let parse = |words: &str| {
+            let words = ["ram-check"].into_iter().chain(words.split_whitespace());
+            <Line as clap::Parser>::try_parse_from(words).is_ok()
+        };
+        for good in ["", "--boot", "--boot --up tcp:22", "--least --up tcp:22"] {
+            assert!(parse(good), "{good}");
+        }
+        for bad in ["--up tcp:22", "--ram 1G --up login", "--boot --least"] {
+            assert!(!parse(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_have_units() {
