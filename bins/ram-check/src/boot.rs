@@ -86,7 +86,7 @@ impl<'a> Stand<'a> {
             screen: self.screen(&mut guest)?,
             log: cx.store().put(guest.log().as_bytes())?,
         };
-        record(cx, &guest, &proof)?;
+        record(cx, &guest, &proof, outcome.is_up().then_some(time))?;
         figures.map_err(|error| unread(&proof, &error))?;
         Ok(Booted {
             proof,
@@ -184,16 +184,19 @@ fn words(booted: &Booted, up: &Up) -> String {
     }
 }
 
-/// Times belong to the journal, not to the manifest.
-fn record(cx: &Context, guest: &Guest, proof: &Proof) -> Result<()> {
-    let marks = guest
-        .marks()
-        .into_iter()
-        .map(|m| (m.name.to_owned(), millis(m.at)));
+/// Times belong to the journal, not to the manifest: those of the marks and, where it is none of them, of the sign that
+/// the system is up.
+fn record(cx: &Context, guest: &Guest, proof: &Proof, up: Option<Duration>) -> Result<()> {
+    let marks = guest.marks();
+    let marks = marks.iter().map(|m| (m.name.to_owned(), millis(m.at)));
+    let mut times = Map::from_iter(marks);
+    if let Some(time) = up {
+        times.entry(&proof.result).or_insert_with(|| millis(time));
+    }
     cx.journal(Event::Custom {
         stage: cx.stage().to_owned(),
         name: "boot".to_owned(),
-        data: json!({"proof": proof, "milliseconds": Map::from_iter(marks)}),
+        data: json!({"proof": proof, "milliseconds": times}),
     })
 }
 
