@@ -41,7 +41,8 @@ pub struct Options {
     /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
     #[arg(long, group = "machine")]
     pub least: bool,
-    /// What means that it is up: login, target:NAME, text:STRING (on the serial line) or tcp:PORT (a port that answers)
+    /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line) or
+    /// tcp:PORT (a port that answers)
     #[arg(
         long,
         value_name = "SIGN",
@@ -49,7 +50,8 @@ pub struct Options {
         requires = "machine"
     )]
     pub up: Up,
-    /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside
+    /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside; exit code 1 where
+    /// that fails
     #[arg(long, value_name = "FILE", value_parser = login::read, requires = "machine")]
     pub login: Option<Credentials>,
     /// The firmware that boots it
