@@ -27,10 +27,10 @@ use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 /// Stage version. Changelog. 1: the first. 2: the overlay's files lie last on the disk. 3: modules of the initramfs.
 /// 4: access control lists have the form of the disk. 5: format 5 of the configuration in its initramfs.
 /// 6: the size comes from a single layout. 7: zstd level 10 for its initramfs. 8: the RAM store erofs; format 6 of the
-/// configuration. 9: zstd level 15 for the RAM store erofs.
-const VERSION: u32 = 9;
+/// configuration. 9: zstd level 15 for the RAM store erofs. 10: pieces of 256 KiB there.
+const VERSION: u32 = 10;
 const _: () = assert!(
-    root::VERSION == 3 && erofs::VERSION == 3,
+    root::VERSION == 3 && erofs::VERSION == 4,
     "a part of the disk has other bytes: raise VERSION"
 );
 const _: () = assert!(
@@ -151,23 +151,6 @@ fn section(
     erofs: Option<erofs::Made>,
     plan: &DiskPlan,
 ) -> Result<Disk> {
-    let fs = |kind: &str, uuid: String, label: &str| {
-        Some(FileSystem {
-            kind: kind.to_owned(),
-            uuid,
-            label: label.to_owned(),
-        })
-    };
-    let partition = |number, role, offset, size, guid: image::Guid, filesystem| Partition {
-        number,
-        role,
-        offset,
-        size,
-        guid: guid.to_string(),
-        filesystem,
-    };
-    let esp_uuid = format!("{:04X}-{:04X}", ids.esp_fs >> 16, ids.esp_fs & 0xffff);
-    let root_fs = fs("ext4", ids.root_fs.to_string(), &plan.root_label);
     let (data_bytes, map) = (made.data_bytes, made.map(layout.size));
     let erofs = erofs
         .map(|made| made.behind(cx.store(), &map))
@@ -180,34 +163,38 @@ fn section(
         frame_bytes: map.payload().1,
         map: map.write(cx.store())?,
         guid: ids.disk.to_string(),
-        partitions: vec![
-            partition(
-                1,
-                PartitionRole::BiosBoot,
-                BIOS_BOOT.0,
-                BIOS_BOOT.1,
-                ids.bios_boot,
-                None,
-            ),
-            partition(
-                2,
-                PartitionRole::Esp,
-                ESP_OFFSET,
-                layout.esp,
-                ids.esp,
-                fs("vfat", esp_uuid, "EFI"),
-            ),
-            partition(
-                3,
-                PartitionRole::Root,
-                layout.root_offset,
-                layout.root,
-                ids.root,
-                root_fs,
-            ),
-        ],
+        partitions: partitions(layout, ids, &plan.root_label),
         erofs,
     })
+}
+
+/// The partitions in the order of their numbers.
+fn partitions(layout: &Layout, ids: &Ids, root_label: &str) -> Vec<Partition> {
+    let fs = |kind: &str, uuid: String, label: &str| FileSystem {
+        kind: kind.to_owned(),
+        uuid,
+        label: label.to_owned(),
+    };
+    let esp_uuid = format!("{:04X}-{:04X}", ids.esp_fs >> 16, ids.esp_fs & 0xffff);
+    let esp_fs = fs("vfat", esp_uuid, "EFI");
+    let root_fs = fs("ext4", ids.root_fs.to_string(), root_label);
+    let esp = (ESP_OFFSET, layout.esp);
+    let root = (layout.root_offset, layout.root);
+    let all = [
+        (PartitionRole::BiosBoot, BIOS_BOOT, ids.bios_boot, None),
+        (PartitionRole::Esp, esp, ids.esp, Some(esp_fs)),
+        (PartitionRole::Root, root, ids.root, Some(root_fs)),
+    ];
+    let numbered = (1..).zip(all);
+    let partition = |(number, (role, (offset, size), guid, filesystem))| Partition {
+        number,
+        role,
+        offset,
+        size,
+        guid: image::Guid::to_string(&guid),
+        filesystem,
+    };
+    numbered.map(partition).collect()
 }
 
 /// An image's refusal as a stage's error; a damaged object underneath stays one.

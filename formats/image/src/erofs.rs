@@ -8,7 +8,7 @@
 //!           an index of eight bytes for each 4 KiB, and the last compressed bytes where they are few
 //! ```
 //!
-//! Files are cut into pieces of 128 KiB; each is compressed alone and takes whole blocks. Pieces begin where a block of
+//! Files are cut into pieces of 128 KiB (`lz4`) or 256 KiB (`zstd`); each is compressed alone and takes whole blocks. Pieces begin where a block of
 //! the file begins, so that every page is unpacked from one piece. What is needed to mount it came with Linux 5.19
 //! (`lz4`), 6.10 (`zstd`).
 //!
@@ -58,6 +58,20 @@ impl Compression {
             Self::Lz4 => 0,
             Self::Zstd => 3,
         }
+    }
+
+    /// Bytes of a file that are compressed together, as a power of two: what is read of it costs at most so much unpacking.
+    /// Half as much makes a root 2.5 % larger with zstd; LZ4 finds nothing beyond 64 KiB anyway.
+    fn piece_log(self) -> u32 {
+        match self {
+            Self::Lz4 => 17,
+            Self::Zstd => 18,
+        }
+    }
+
+    /// The same in bytes.
+    fn piece(self) -> usize {
+        1 << self.piece_log()
     }
 
     /// The compressor's own version: another one may give other bytes.
@@ -145,8 +159,8 @@ pub fn write(
         inodes: inodes.into(),
         blocks: u32::try_from(blocks).map_err(|_| too_large())?,
         metadata: first,
-        longest: (extents::PIECE / BLOCK) as u16,
-        window: extents::PIECE_LOG,
+        longest: (parameters.compression.piece() / BLOCK) as u16,
+        window: parameters.compression.piece_log(),
     };
     out.at(0, &superblock.block())?;
     Ok(blocks * BLOCK as u64)

@@ -6,10 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Compression;
 use super::format::{self, BLOCK, BLOCK_COUNT, HEAD, PLAIN};
 
-/// Bytes of a file that are compressed together: what is read of it costs at most so much unpacking.
-pub(super) const PIECE: usize = 128 << 10;
-/// [`PIECE`] as a power of two.
-pub(super) const PIECE_LOG: u32 = 17;
 /// Most bytes behind an inode: with any place of it inside a slot they fit into a block.
 pub(super) const INLINE: usize = BLOCK - format::SLOT;
 /// Pieces that are compressed at a time: bounds the memory.
@@ -85,9 +81,10 @@ impl Files {
         mut read: Box<dyn Read>,
         blocks: Blocks<'_>,
     ) -> io::Result<()> {
+        let piece = self.compression.piece() as u64;
         let mut left = size;
         loop {
-            let mut plain = vec![0; left.min(PIECE as u64) as usize];
+            let mut plain = vec![0; left.min(piece) as usize];
             read.read_exact(&mut plain)?;
             left -= plain.len() as u64;
             let ends = (left == 0).then_some((index, size));
