@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use manifest::Object;
-use pipeline_tests::{Example, command, example, run, scratch, store, with_store};
+use pipeline_tests::{Example, command, example, root, run, scratch, store, with_store};
 use serde_json::Value;
 use store::Store;
 use store::chunk_map::ChunkMap;
@@ -242,6 +242,17 @@ fn cpio_reads_every_segment() {
 }
 
 /// `NAME|EPOCH|VERSION|RELEASE|ARCH|DISTURL|LICENSE`, a line per package of the lock.
+/// What runs in every initramfs takes its RAM there: one static program below 3 MiB.
+#[test]
+fn ram_deploy_is_static_and_small() {
+    let program = root().join("target/x86_64-unknown-linux-gnu/ramdeploy/ram-deploy");
+    let headers = run("readelf", &[&"--program-headers", &"--wide", &program]);
+    assert!(headers.contains("LOAD"), "{headers}");
+    assert!(!headers.contains("INTERP"), "{headers}");
+    let size = std::fs::metadata(&program).unwrap().len();
+    assert!(size < 3 << 20, "{size} bytes");
+}
+
 #[test]
 fn the_package_list_is_the_lock() {
     for built in examples() {
