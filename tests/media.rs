@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, areas, boot, flip, iso_disk, native, run, scratch, sparse_copy, start, strict,
+    Booted, areas, boot, exfat, flip, iso_disk, native, run, scratch, sparse_copy, start, strict,
     with_words,
 };
 use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
@@ -130,7 +130,7 @@ fn an_iso_file_on_ext4() {
             &blocks.to_string(),
         ],
     );
-    iso_disk(&disk, LOOPBACK, &ext4);
+    iso_disk(&disk, &loopback("/images/system.iso"), &ext4);
     let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
     let mut system = boot("iso-file-ext4", &machine).login();
     let log = system.log();
@@ -154,7 +154,7 @@ fn an_iso_file_on_fat() {
     run("mkfs.vfat", &[&"-F", &"32", &fat]);
     run("mmd", &[&"-i", &fat, &"::images"]);
     run("mcopy", &[&"-i", &fat, &vm.iso, &"::images/system.iso"]);
-    iso_disk(&disk, LOOPBACK, &fat);
+    iso_disk(&disk, &loopback("/images/system.iso"), &fat);
     let machine = Machine::new(&disk, Bus::Nvme, Firmware::Uefi, ROOMY);
     let mut system = boot("iso-file-fat", &machine).login();
     let log = system.log();
@@ -167,15 +167,75 @@ fn an_iso_file_on_fat() {
     runs_from_ram(system);
 }
 
+/// And on an exFAT, as large sticks have it; the kernel for virtual machines knows none.
+#[test]
+fn an_iso_file_on_exfat() {
+    let full = native("debian-ram");
+    let scratch = scratch();
+    let (image, disk) = (scratch.path().join("exfat"), scratch.path().join("disk"));
+    exfat(&image, "system.iso", &full.iso);
+    iso_disk(&disk, &loopback("/system.iso"), &image);
+    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
+    let mut system = boot("iso-file-exfat", &machine).login();
+    let log = system.log();
+    assert!(
+        log.contains("MiB from vda2 (/system.iso) to"),
+        "{}",
+        system.tail()
+    );
+    system.remove_medium();
+    runs_from_ram(system);
+}
+
+/// An ISO that holds the ISO, beside others perhaps: its own volume id is another one.
+#[test]
+fn an_iso_file_on_iso_9660() {
+    let vm = native("debian-vm");
+    let scratch = scratch();
+    let files = scratch.path().join("files");
+    std::fs::create_dir_all(files.join("images")).unwrap();
+    sparse_copy(&vm.iso, &files.join("images/system.iso"));
+    let (outer, disk) = (scratch.path().join("outer"), scratch.path().join("disk"));
+    run(
+        "xorriso",
+        &[
+            &"-as",
+            &"mkisofs",
+            &"-quiet",
+            &"-R",
+            &"-V",
+            &"COLLECTION",
+            &"-o",
+            &outer,
+            &files,
+        ],
+    );
+    iso_disk(&disk, &loopback("/images/system.iso"), &outer);
+    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
+    let mut system = boot("iso-file-iso9660", &machine).login();
+    let log = system.log();
+    assert!(
+        log.contains("MiB from vda2 (/images/system.iso) to"),
+        "{}",
+        system.tail()
+    );
+    system.remove_medium();
+    runs_from_ram(system);
+}
+
 /// What GRUB does who boots an ISO file.
-const LOOPBACK: &str = "\
-search --no-floppy --file --set=root /images/system.iso
-set iso_path=/images/system.iso
+fn loopback(path: &str) -> String {
+    format!(
+        "\
+search --no-floppy --file --set=root {path}
+set iso_path={path}
 export iso_path
 loopback loop $iso_path
 set root=(loop)
 configfile /boot/grub/loopback.cfg
-";
+"
+    )
+}
 
 /// The ISO's bytes in a partition are a medium like any other.
 #[test]

@@ -15,7 +15,7 @@ files=(/usr/lib/grub/i386-pc/moddep.lst:grub-pc-bin /usr/lib/grub/x86_64-efi/mod
     /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf)
 if [ "${1-build}" = test ]; then
     package+=([xorriso]=xorriso [sgdisk]=gdisk [e2fsck]=e2fsprogs [debugfs]=e2fsprogs [fsck.vfat]=dosfstools [fsck.erofs]=erofs-utils
-        [mtype]=mtools [cpio]=cpio [jq]=jq [gpg]=gnupg [xz]=xz-utils [lsinitrd]=dracut-core [python3]=python3
+        [mkfs.exfat]=exfatprogs [mtype]=mtools [cpio]=cpio [jq]=jq [gpg]=gnupg [xz]=xz-utils [lsinitrd]=dracut-core [python3]=python3
         [dpkg-deb]=dpkg [apt-ftparchive]=apt-utils [unshare]=util-linux [openssl]=openssl [strace]=strace
         [shellcheck]=shellcheck [nginx]=nginx-light [tar]=tar)
     files+=(/usr/lib/ipxe/qemu/pxe-virtio.rom:ipxe-qemu)

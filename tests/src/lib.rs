@@ -17,6 +17,7 @@
 
 mod disturbed;
 mod example;
+mod exfat;
 mod host;
 mod machine;
 mod media;
@@ -27,6 +28,7 @@ mod small;
 
 pub use disturbed::{Disturbed, Process, succeed};
 pub use example::{Example, example, native, strict, with_store, without_dracut};
+pub use exfat::exfat;
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, Running, boot, slot, start};
 pub use media::{Area, areas, flip, iso_disk, sparse_copy, with_words};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use image::iso9660;
 
-use crate::{command, program, run, scratch, text};
+use crate::{command, run, scratch, text};
 
 /// The directories of an ISO lie in its first bytes.
 const HEAD: u64 = 4 << 20;
@@ -91,7 +91,7 @@ pub fn iso_disk(disk: &Path, commands: &str, content: &Path) {
     let scratch = scratch();
     let (config, grub) = (scratch.path().join("cfg"), scratch.path().join("grub"));
     fs::write(&config, commands).unwrap();
-    let modules = "normal configfile linux part_gpt fat ext2 iso9660 loopback search search_fs_file echo test serial terminal";
+    let modules = "normal configfile linux part_gpt fat exfat ext2 iso9660 loopback search search_fs_file echo test serial terminal";
     let output = command("grub-mkimage")
         .args(["-O", "x86_64-efi", "-p", "/EFI/BOOT", "-c"])
         .arg(&config)
@@ -114,21 +114,27 @@ pub fn iso_disk(disk: &Path, commands: &str, content: &Path) {
     run("mkfs.vfat", &[&"-F", &"16", &esp]);
     run("mmd", &[&"-i", &esp, &"::EFI", &"::EFI/BOOT"]);
     run("mcopy", &[&"-i", &esp, &grub, &"::EFI/BOOT/BOOTX64.EFI"]);
-    for (part, at) in [(esp.as_path(), MIB), (content, 34 * MIB)] {
-        let seek = format!("seek={at}");
-        let (from, to) = (in_words("if=", part), in_words("of=", disk));
-        let output = std::process::Command::new(program("dd"))
-            .args([&from, &to, &seek])
-            .args([
-                "bs=1M",
-                "oflag=seek_bytes",
-                "conv=notrunc,sparse",
-                "status=none",
-            ])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-    }
+    put(&esp, disk, MIB);
+    put(content, disk, 34 * MIB);
+}
+
+/// Writes the bytes of a file into another one, from the byte `at` on.
+///
+/// # Panics
+/// Where it cannot be written.
+pub(crate) fn put(file: &Path, into: &Path, at: u64) {
+    run(
+        "dd",
+        &[
+            &in_words("if=", file),
+            &in_words("of=", into),
+            &format!("seek={at}"),
+            &"bs=1M",
+            &"oflag=seek_bytes",
+            &"conv=notrunc,sparse",
+            &"status=none",
+        ],
+    );
 }
 
 fn in_words(before: &str, path: &Path) -> String {

@@ -168,6 +168,8 @@ mod tests {
         assert_eq!(kind(), Some("vfat"));
         made("/sbin/mkfs.vfat", &["-F", "32"], 64 << 20);
         assert_eq!(kind(), Some("vfat"));
+        made("/sbin/mkfs.exfat", &[], 64 << 20);
+        assert_eq!(kind(), Some("exfat"));
         crate::volume::tests::iso(&path, "X", &[("a", b"a")]);
         assert_eq!(kind(), Some("iso9660"));
         std::fs::write(&path, "short").unwrap();
