@@ -237,6 +237,27 @@ configfile /boot/grub/loopback.cfg
     )
 }
 
+/// A card in a reader, which the BIOS boots; it holds the ISO's bytes and nothing behind them.
+#[test]
+fn an_sd_card() {
+    let full = native("debian-ram");
+    let scratch = scratch();
+    let card = scratch.path().join("card");
+    sparse_copy(&full.iso, &card);
+    let file = std::fs::OpenOptions::new().write(true).open(&card).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length.next_power_of_two()).unwrap();
+    let machine = Machine::new(&card, Bus::Sd, Firmware::Bios, ROOMY);
+    let mut system = boot("sd-card", &machine).login();
+    assert!(
+        system.log().contains("MiB from mmcblk0 to"),
+        "{}",
+        system.tail()
+    );
+    system.remove_medium();
+    runs_from_ram(system);
+}
+
 /// The ISO's bytes in a partition are a medium like any other.
 #[test]
 fn a_partition() {

@@ -159,13 +159,13 @@ impl Guest {
         self.begin.elapsed()
     }
 
-    /// Takes the medium away while the machine runs: the CD is ejected, any other device unplugged.
+    /// Takes the medium away while the machine runs: CD and SD card leave their drive, any other device is unplugged.
     ///
     /// # Errors
     /// [`Error::Monitor`] where the guest holds on to it.
     pub fn remove_medium(&mut self) -> Result<()> {
         let mut monitor = self.monitor()?;
-        if self.bus != Bus::Cd {
+        if !matches!(self.bus, Bus::Cd | Bus::Sd) {
             monitor.order("device_del", json!({"id": MEDIUM_ID}))?;
             return monitor.wait_event("DEVICE_DELETED");
         }
@@ -182,7 +182,7 @@ impl Guest {
         if inserted {
             return Err(Error::Monitor {
                 order: "eject".to_owned(),
-                fact: "the disc is still in the drive".to_owned(),
+                fact: "the medium is still in the drive".to_owned(),
             });
         }
         Ok(())

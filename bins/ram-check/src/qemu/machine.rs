@@ -78,6 +78,8 @@ pub enum Bus {
     Nvme,
     /// A SATA disk.
     Ahci,
+    /// A card in an SD reader (SDHCI). Its length must be a power of two.
+    Sd,
     /// No medium but QEMU's own network, a virtio card: DHCP, and TFTP of the directory that is the medium. What listens
     /// at the host's 127.0.0.1 is 10.0.2.2 inside.
     Network,
@@ -201,13 +203,19 @@ impl Machine {
             Bus::Disk => (None, "virtio-blk-pci"),
             Bus::Nvme => (None, "nvme,serial=ramforge"),
             Bus::Ahci => (Some("ahci,id=ahci"), "ide-hd,bus=ahci.0"),
+            Bus::Sd => (Some("sdhci-pci"), "sd-card"),
             Bus::Network => (None, "virtio-net-pci"),
         };
         let late = Some(USB).filter(|_| self.usb && self.bus != Bus::Usb);
         for controller in controller.into_iter().chain(late) {
             line.extend(["-device".into(), controller.into()]);
         }
-        let device = format!("{device},id={MEDIUM_ID},drive=drive,bootindex=1");
+        let order = match self.bus {
+            // QEMU has no order for it.
+            Bus::Sd => "",
+            _ => ",bootindex=1",
+        };
+        let device = format!("{device},id={MEDIUM_ID},drive=drive{order}");
         line.extend(["-device".into(), device.into()]);
         Ok(line)
     }
@@ -283,7 +291,7 @@ mod tests {
         let file = tempfile::Builder::new().suffix("a,b").tempfile().unwrap();
         let machine = |bus| Machine::new(file.path(), bus, Firmware::Bios, 64);
         assert!(line(&machine(Bus::Cd)).contains("readonly=on"));
-        for bus in [Bus::Usb, Bus::Disk, Bus::Nvme, Bus::Ahci] {
+        for bus in [Bus::Usb, Bus::Disk, Bus::Nvme, Bus::Ahci, Bus::Sd] {
             assert!(line(&machine(bus)).contains("snapshot=on"), "{bus:?}");
         }
         let mut own = machine(Bus::Disk);
