@@ -50,6 +50,21 @@ fn a_stick_pulled_out_in_the_middle_may_return() {
     runs_from_ram(machine.up().login());
 }
 
+/// The same with a disc, which comes back in the drive that it was taken out of.
+#[test]
+fn a_disc_taken_out_in_the_middle_may_return() {
+    let vm = native("debian-vm");
+    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, ROOMY);
+    let mut machine = start("disc-returns", &machine);
+    machine.wait_for(r"ramforge: +\d+ % of \d+ MiB");
+    machine.remove_medium();
+    machine.wait_for("ramforge: the medium in sr0 was pulled out or fails; plug it in again");
+    machine.insert(&vm.iso);
+    let log = machine.wait_for("ramforge: the medium is back in sr0");
+    assert!(!log.contains("STOPPED"), "{log}");
+    runs_from_ram(machine.up().login());
+}
+
 /// The CD that was booted is gone before it is looked for, a stick of another build has the same volume id: the right
 /// stick, when it comes, is taken.
 #[test]

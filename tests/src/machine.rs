@@ -132,6 +132,14 @@ impl Running {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Puts a disc into the CD drive.
+    ///
+    /// # Panics
+    /// Where it cannot be put in.
+    pub fn insert(&mut self, medium: &Path) {
+        self.guest.insert(medium).unwrap_or_else(|e| panic!("{e}"));
+    }
+
     /// Waits until the machine is off.
     ///
     /// # Panics

@@ -209,6 +209,17 @@ impl Guest {
         Ok(())
     }
 
+    /// Puts a disc into the CD drive and closes its tray.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn insert(&mut self, medium: &Path) -> Result<()> {
+        let path = medium.canonicalize().at(medium)?;
+        let disc = json!({"id": MEDIUM_ID, "filename": path.to_string_lossy(), "format": "raw", "read-only-mode": "read-only"});
+        let mut monitor = self.monitor()?;
+        monitor.order("blockdev-change-medium", disc).map(|_| ())
+    }
+
     /// Whether the CD drive's tray is open.
     ///
     /// # Errors
