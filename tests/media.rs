@@ -8,10 +8,11 @@
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, areas, boot, exfat, flip, iso_disk, native, run, scratch, sparse_copy, start, strict,
-    with_words,
+    Booted, Running, areas, boot, exfat, flip, iso_disk, native, run, scratch, sparse_copy, start,
+    strict, with_words,
 };
 use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
+use tempfile::TempDir;
 
 /// RAM for machines whose need is not the question.
 const ROOMY: u64 = 2560;
@@ -110,15 +111,55 @@ fn another_medium_and_another_try() {
 /// Without a shell being allowed `s` is nothing, and `p` switches the machine off.
 #[test]
 fn a_choice_switches_the_machine_off() {
-    let vm = native("debian-vm");
-    let least = vm.least_ram_mib();
-    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, least * 3 / 4);
-    let mut machine = start("choice-off", &machine);
+    let scratch = scratch();
+    let mut machine = too_small(&scratch, "choice-off", "");
     let log = machine.wait_for(r"ramforge: nothing was started; type .*\n");
     assert!(log.contains("STOPPED: too little RAM"), "{log}");
     machine.type_line("s");
-    machine.type_line("p");
-    machine.off();
+    let (log, end) = machine.end(Some("p"));
+    assert!(log.contains("reboot: Power down"), "{log}");
+    assert_eq!(end, "guest-shutdown");
+}
+
+#[test]
+fn a_machine_restarts_by_itself_after_a_failure() {
+    let scratch = scratch();
+    let machine = too_small(&scratch, "on-error-reboot", "rd.ramforge.on-error=reboot");
+    let (log, end) = machine.end(None);
+    nobody_was_asked(&log, "the machine restarts in 15 s");
+    assert!(log.contains("reboot: Restarting system"), "{log}");
+    assert_eq!(end, "guest-reset");
+}
+
+#[test]
+fn a_machine_switches_itself_off_after_a_failure() {
+    let scratch = scratch();
+    let machine = too_small(
+        &scratch,
+        "on-error-poweroff",
+        "rd.ramforge.on-error=poweroff",
+    );
+    let (log, end) = machine.end(None);
+    nobody_was_asked(&log, "the machine is switched off in 15 s");
+    assert!(log.contains("reboot: Power down"), "{log}");
+    assert_eq!(end, "guest-shutdown");
+}
+
+/// A machine with less RAM than is needed, with more words in its boot menu.
+fn too_small(scratch: &TempDir, name: &str, words: &str) -> Running {
+    let vm = native("debian-vm");
+    let iso = scratch.path().join("words.iso");
+    with_words(&vm.iso, &iso, words);
+    let ram = vm.least_ram_mib() * 3 / 4;
+    start(name, &Machine::new(&iso, Bus::Cd, Firmware::Bios, ram))
+}
+
+fn nobody_was_asked(log: &str, said: &str) {
+    assert!(log.contains("STOPPED: too little RAM"), "{log}");
+    assert!(
+        log.contains(said) && !log.contains("nothing was started"),
+        "{log}"
+    );
 }
 
 /// The menu of the ISO as a file: GRUB's loop device, and its path for ram-deploy. The file's ext4 is free afterwards.

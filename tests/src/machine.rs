@@ -140,12 +140,15 @@ impl Running {
         self.guest.insert(medium).unwrap_or_else(|e| panic!("{e}"));
     }
 
-    /// Waits until the machine is off.
+    /// Types a line, where there is one, and waits until the machine ends by itself; gives the whole log, and how it ended,
+    /// see [`Guest::wait_end`].
     ///
     /// # Panics
-    /// Where it does not go down by itself.
-    pub fn off(mut self) {
-        self.guest.wait_exit(BOOT).unwrap_or_else(|e| panic!("{e}"));
+    /// Where it does not.
+    pub fn end(mut self, line: Option<&str>) -> (String, String) {
+        let end = self.guest.wait_end(line, BOOT);
+        let end = end.unwrap_or_else(|e| panic!("{e}"));
+        (self.guest.log(), end)
     }
 }
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::error::{At, Error, Result};
 use super::machine::{self, Bus, MEDIUM_ID, Machine};
-use super::monitor::Monitor;
+use super::monitor::{Monitor, PATIENCE};
 use super::serial::{Log, Mark, compile};
 
 /// How often a waiting thread looks whether it shall go on.
@@ -167,7 +167,7 @@ impl Guest {
         let mut monitor = self.monitor()?;
         if !matches!(self.bus, Bus::Cd | Bus::Sd) {
             monitor.order("device_del", json!({"id": MEDIUM_ID}))?;
-            return monitor.wait_event("DEVICE_DELETED");
+            return monitor.wait_event("DEVICE_DELETED", PATIENCE).map(|_| ());
         }
         // Not forced at first: the drive's door is locked as long as the guest uses the disc.
         if monitor.order("eject", json!({"id": MEDIUM_ID})).is_err() {
@@ -259,6 +259,20 @@ impl Guest {
             limit,
             tail,
         })
+    }
+
+    /// Types a line, where there is one, and waits until the guest ends by itself, as QEMU sees it: `guest-reset` where it
+    /// restarts, `guest-shutdown` where it switches itself off.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it does neither in time.
+    pub fn wait_end(&mut self, line: Option<&str>, limit: Duration) -> Result<String> {
+        // The monitor tells what happens from now on.
+        let mut monitor = self.monitor()?;
+        line.map_or(Ok(()), |line| self.type_line(line))?;
+        let data = monitor.wait_event("SHUTDOWN", limit)?;
+        self.wait_exit(limit)?;
+        Ok(data["reason"].as_str().unwrap_or_default().to_owned())
     }
 
     fn monitor(&self) -> Result<Monitor> {

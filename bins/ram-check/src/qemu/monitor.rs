@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::error::{At, Error, Result};
 
 /// How long the monitor may take to answer, and to be there at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often its socket is tried.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -20,7 +20,7 @@ pub(super) struct Monitor {
     lines: BufReader<UnixStream>,
     path: PathBuf,
     /// Events that came between an order and its answer.
-    events: Vec<String>,
+    events: Vec<Value>,
 }
 
 impl Monitor {
@@ -60,22 +60,28 @@ impl Monitor {
             if let Some(error) = reply.get("error") {
                 return Err(refused(order, error["desc"].as_str().unwrap_or("refused")));
             }
-            self.keep_event(&reply);
+            self.keep_event(reply);
         }
     }
 
-    /// Waits for an event that belongs to an order already given.
-    pub(super) fn wait_event(&mut self, name: &str) -> Result<()> {
-        while !self.events.iter().any(|e| e == name) {
+    /// Waits for an event; gives its data. Nothing may be said for as long as `limit`.
+    pub(super) fn wait_event(&mut self, name: &str, limit: Duration) -> Result<Value> {
+        self.lines
+            .get_ref()
+            .set_read_timeout(Some(limit))
+            .at(&self.path)?;
+        loop {
+            if let Some(event) = self.events.iter().find(|e| e["event"] == name) {
+                return Ok(event["data"].clone());
+            }
             let line = self.read()?;
-            self.keep_event(&line);
+            self.keep_event(line);
         }
-        Ok(())
     }
 
-    fn keep_event(&mut self, line: &Value) {
-        if let Some(name) = line["event"].as_str() {
-            self.events.push(name.to_owned());
+    fn keep_event(&mut self, line: Value) {
+        if line["event"].is_string() {
+            self.events.push(line);
         }
     }
 
