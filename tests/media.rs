@@ -346,7 +346,7 @@ fn a_strict_medium() {
         "openssl",
         &[&"pkey", &"-in", &private, &"-pubout", &"-out", &public],
     );
-    let vm = strict(&private, &public);
+    let vm = strict("native", Some((&private, &public)));
     judge_signature(&vm.iso, &public, scratch.path());
 
     let iso = path("other.iso");
@@ -365,7 +365,18 @@ fn a_strict_medium() {
     );
     drop(end);
 
-    let mut machine = start("strict", &machine(&vm.iso));
+    asks_and_reads_back(start("strict", &machine(&vm.iso)));
+}
+
+/// The same question under dracut, where systemd owns the console.
+#[test]
+fn a_medium_that_asks_under_dracut() {
+    let vm = strict("dracut", None);
+    let machine = Machine::new(&vm.iso, Bus::Cd, Firmware::Bios, ROOMY);
+    asks_and_reads_back(start("strict-dracut", &machine));
+}
+
+fn asks_and_reads_back(mut machine: Running) {
     let log = machine.wait_for("ramforge: type y to go on.*\n");
     assert!(!log.contains("copying"), "{log}");
     machine.type_line("y");

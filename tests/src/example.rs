@@ -106,30 +106,30 @@ fn changed(
     built(&description, id, environment)
 }
 
-/// debian-vm without dracut that asks before it writes and reads back what it wrote (oem-unattended and oem-skip-verify
-/// are false), signed with `private` and only to be booted so.
+/// debian-vm on `base` that asks before it writes and reads back what it wrote (oem-unattended and oem-skip-verify are
+/// false); with `keys`, a private and a public one, signed and only to be booted so.
 ///
 /// # Panics
 /// As [`example`].
-pub fn strict(private: &Path, public: &Path) -> Example {
-    let description = shared().join("strict-description");
-    let _ = std::fs::remove_dir_all(&description);
-    crate::run(
-        "cp",
-        &[&"-a", &root().join("examples/debian-vm"), &description],
-    );
-    let config = description.join("config.xml");
-    let mut text = std::fs::read_to_string(&config).unwrap();
-    for name in ["oem-unattended", "oem-skip-verify"] {
-        let (yes, no) = (format!("<{name}>true<"), format!("<{name}>false<"));
-        assert!(text.contains(&yes));
-        text = text.replace(&yes, &no);
+pub fn strict(base: &str, keys: Option<(&Path, &Path)>) -> Example {
+    let mut inject = format!("--base {base}");
+    let mut options = Vec::new();
+    let sign;
+    if let Some((private, public)) = keys {
+        inject += &format!(" --public-key {}", public.display());
+        sign = format!("--sign {}", private.display());
+        options.push(("ISO_PACK", &*sign));
     }
-    std::fs::write(&config, text).unwrap();
-    let inject = format!("--base native --public-key {}", public.display());
-    let sign = format!("--sign {}", private.display());
-    let options = [("INITRD_INJECT", &*inject), ("ISO_PACK", &*sign)];
-    built(&description, "strict", &options)
+    options.push(("INITRD_INJECT", &*inject));
+    changed("debian-vm", &format!("strict-{base}"), &options, |text| {
+        let mut text = text.to_owned();
+        for name in ["oem-unattended", "oem-skip-verify"] {
+            let (yes, no) = (format!("<{name}>true<"), format!("<{name}>false<"));
+            assert!(text.contains(&yes));
+            text = text.replace(&yes, &no);
+        }
+        text
+    })
 }
 
 /// Builds `examples/NAME` with variables of the environment into the directory `id`.
