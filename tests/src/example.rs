@@ -89,6 +89,25 @@ pub fn with_store(name: &str, store: &str, base: &str) -> Example {
     })
 }
 
+/// Debian 13 with the root as EROFS: `tests/soft-reboot/description`, from the Debian mirror that this host's own package
+/// sources name.
+///
+/// # Panics
+/// As [`example`], and where they name none.
+pub fn debian_13() -> Example {
+    let targets = ["indextargets", "--format", "$(REPO_URI)"];
+    let output = command("apt-get").args(targets).output().unwrap();
+    let uris = text(&output);
+    let mirror = uris.lines().find(|uri| uri.ends_with("/debian/"));
+    let mirror = mirror.unwrap_or_else(|| panic!("no Debian mirror in apt's sources: {uris}"));
+    let from = root().join("tests/soft-reboot/description");
+    copied(&from, "debian-13", &[], |text| {
+        let placeholder = "https://debian.example.org/debian/";
+        assert!(text.contains(placeholder));
+        text.replace(placeholder, mirror)
+    })
+}
+
 /// Builds a copy of `examples/NAME` whose config.xml is changed.
 fn changed(
     name: &str,
@@ -96,14 +115,24 @@ fn changed(
     environment: &[(&str, &str)],
     change: impl Fn(&str) -> String,
 ) -> Example {
+    copied(&root().join("examples").join(name), id, environment, change)
+}
+
+/// Builds a copy of the description in `from` whose config.xml is changed.
+fn copied(
+    from: &Path,
+    id: &str,
+    environment: &[(&str, &str)],
+    change: impl Fn(&str) -> String,
+) -> Example {
     let description = shared().join(format!("{id}-description"));
-    let from = root().join("examples").join(name);
-    let _ = std::fs::remove_dir_all(&description);
-    crate::run("cp", &[&"-a", &from, &description]);
-    let config = description.join("config.xml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, change(&text)).unwrap();
-    built(&description, id, environment)
+    built(&description, id, environment, || {
+        let _ = std::fs::remove_dir_all(&description);
+        crate::run("cp", &[&"-a", &from, &description]);
+        let config = description.join("config.xml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, change(&text)).unwrap();
+    })
 }
 
 /// debian-vm on `base` that asks before it writes and reads back what it wrote (oem-unattended and oem-skip-verify are
@@ -134,10 +163,16 @@ pub fn strict(base: &str, keys: Option<(&Path, &Path)>) -> Example {
 
 /// Builds `examples/NAME` with variables of the environment into the directory `id`.
 fn variant(name: &str, id: &str, environment: &[(&str, &str)]) -> Example {
-    built(&root().join("examples").join(name), id, environment)
+    built(&root().join("examples").join(name), id, environment, || ())
 }
 
-fn built(description: &Path, id: &str, environment: &[(&str, &str)]) -> Example {
+/// Builds a description that `prepare` has made, once in a run of the tests.
+fn built(
+    description: &Path,
+    id: &str,
+    environment: &[(&str, &str)],
+    prepare: impl FnOnce(),
+) -> Example {
     let dir = shared().join(id);
     let lock = File::create(shared().join(format!("{id}.lock"))).unwrap();
     lock.lock().unwrap();
@@ -146,6 +181,7 @@ fn built(description: &Path, id: &str, environment: &[(&str, &str)]) -> Example 
     let said = match noted.split_once('\n') {
         Some((run, said)) if run == this_run() => said.to_owned(),
         _ => {
+            prepare();
             let said = build(description, &dir, environment);
             std::fs::write(&note, format!("{}\n{said}", this_run())).unwrap();
             said

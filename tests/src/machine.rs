@@ -186,6 +186,22 @@ impl Booted {
         answer.output
     }
 
+    /// Runs a command that ends the session, and logs in at the prompt that follows; gives what was said until then.
+    ///
+    /// # Panics
+    /// Where it does not come.
+    pub fn again(&mut self, command: &str) -> String {
+        let from = self.guest.position();
+        let said = self
+            .guest
+            .type_line(command)
+            .and_then(|()| self.guest.expect(ram_check::qemu::LOGIN, from, BOOT))
+            .unwrap_or_else(|e| panic!("{command}: {e}"));
+        let inside = self.guest.login("root", "linux");
+        inside.unwrap_or_else(|e| panic!("{e}"));
+        said
+    }
+
     /// Takes the medium away.
     ///
     /// # Panics
@@ -211,6 +227,25 @@ impl Booted {
             .power_off(Duration::from_secs(300))
             .unwrap_or_else(|e| panic!("{e}"));
         self.guest.log()
+    }
+
+    /// The same, and nothing that was mounted is in the way.
+    ///
+    /// # Panics
+    /// Where something is.
+    pub fn goes_down_clean(self) {
+        let log = self.power_off();
+        for bad in [
+            "Failed unmounting",
+            "Failed to unmount",
+            "Could not detach",
+            "Failed to finalize",
+            "EXT4-fs error",
+            "BUG:",
+            "Call Trace",
+        ] {
+            assert!(!log.contains(bad), "{bad:?} in the log of the machine");
+        }
     }
 
     /// The whole log.
