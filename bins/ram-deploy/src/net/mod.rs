@@ -119,11 +119,7 @@ fn booted_from(boot: Option<&(Ipv4Addr, String)>) -> Result<Url> {
 
 /// The map that `config` names, from the first mirror that has it.
 fn map(config: &Config, fetcher: &mut Fetcher<'_>) -> Result<ChunkMap> {
-    let wanted = Wanted {
-        file: config::MAP_ON_MEDIUM,
-        size: config.map.size,
-        from: 0,
-    };
+    let wanted = Wanted::whole(config::MAP_ON_MEDIUM, config.map.size);
     let mut text = vec![0; usize::try_from(config.map.size).unwrap_or(0)];
     for _ in 0..TRIES * fetcher.mirrors() {
         fetcher.fill(wanted, &mut text).map_err(|fault| {
@@ -153,11 +149,7 @@ fn check_signature(config: &Config, map: &[u8], fetcher: &mut Fetcher<'_>) -> Re
     let Some(key) = &config.public_key else {
         return Ok(());
     };
-    let wanted = Wanted {
-        file: SIGNATURE_ON_MEDIUM,
-        size: SIGNATURE_BYTES as u64,
-        from: 0,
-    };
+    let wanted = Wanted::whole(SIGNATURE_ON_MEDIUM, SIGNATURE_BYTES as u64);
     let mut signature = [0; SIGNATURE_BYTES];
     let fetched = fetcher.fill(wanted, &mut signature);
     let fact = match fetched {
