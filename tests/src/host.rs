@@ -29,6 +29,10 @@ pub fn command(name: impl AsRef<OsStr>) -> Command {
     };
     let mut command = Command::new(path);
     command.env("LC_ALL", "C.UTF-8").env_remove("RAMFORGE_RUN");
+    // Machines run everywhere the same, whatever the host's KVM does.
+    if std::env::var_os("RAMFORGE_ACCEL").is_none() {
+        command.env("RAMFORGE_ACCEL", "tcg,thread=multi");
+    }
     command.process_group(0);
     command
 }

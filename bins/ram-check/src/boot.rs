@@ -13,13 +13,14 @@ use stage::{At, Context, Error, Result};
 use crate::check::Input;
 use crate::login;
 use crate::options::Options;
-use crate::qemu::{self, Bus, Firmware, Guest, Machine, Outcome, Up};
+use crate::qemu::{self, Accelerator, Bus, Firmware, Guest, Machine, Outcome, Up};
 
 /// The medium as a file, for machines one after the other.
 pub(crate) struct Stand<'a> {
     cx: &'a Context,
     options: &'a Options,
     medium: PathBuf,
+    accelerator: &'static Accelerator,
     /// Where the medium lies.
     scratch: store::Scratch,
 }
@@ -50,8 +51,12 @@ impl<'a> Stand<'a> {
         let iso = input.media.iso.as_ref();
         let iso = iso.ok_or_else(|| Error::refused("media.iso is not there; expected a medium"))?;
         let scratch = cx.store().scratch()?;
+        let accelerator = Accelerator::probed();
+        let (name, reason) = (accelerator.name(), &accelerator.reason);
+        cx.progress(&format!("QEMU runs with {name}: {reason}"));
         Ok(Self {
             medium: medium(cx, iso, scratch.path())?,
+            accelerator,
             cx,
             options,
             scratch,
@@ -80,6 +85,7 @@ impl<'a> Stand<'a> {
         let proof = Proof {
             ram_mib,
             firmware: name.to_owned(),
+            accelerator: self.accelerator.name().to_owned(),
             up: options.up.to_string(),
             result: outcome.name().to_owned(),
             memory: figures.as_ref().ok().cloned().flatten(),
@@ -97,6 +103,7 @@ impl<'a> Stand<'a> {
 
     fn machine(&self, firmware: Firmware, ram_mib: u64) -> Result<Machine> {
         let mut machine = Machine::new(&self.medium, Bus::Cd, firmware, ram_mib);
+        machine.accelerator.clone_from(&self.accelerator.argument);
         machine.cancel = || stage::interrupted().is_err();
         if let Up::Tcp(guest) = self.options.up {
             machine.answers = Some((free_port()?, guest));
@@ -204,10 +211,11 @@ fn millis(time: Duration) -> Value {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into()
 }
 
-fn failed(error: qemu::Error) -> Error {
+/// The stage's error, with its exit code.
+pub(crate) fn failed(error: qemu::Error) -> Error {
     match error {
         qemu::Error::Cancelled => Error::interrupted(),
-        qemu::Error::Missing { .. } => Error::missing(error.to_string()),
+        qemu::Error::Missing { .. } | qemu::Error::Old { .. } => Error::missing(error.to_string()),
         _ => Error::failed(error.to_string()),
     }
 }

@@ -130,11 +130,12 @@ pub fn tools(options: &Options) -> Vec<Tool> {
 /// begins.
 ///
 /// # Errors
-/// Exit code 5 where a UEFI boot is asked for and its firmware is missing.
+/// Exit code 5 where QEMU is too old, or a UEFI boot is asked for and its firmware is missing.
 pub fn identity(options: &Options, _: &Input) -> Result<Value> {
     if !options.boots() {
         return Ok(Value::Null);
     }
+    qemu::demand_version().map_err(boot::failed)?;
     let digest = |path: &Path| -> Result<String> {
         let bytes = std::fs::read(path).at(path)?;
         Ok(manifest::Digest::of(&bytes).to_string())
@@ -142,11 +143,12 @@ pub fn identity(options: &Options, _: &Input) -> Result<Value> {
     let firmware = match options.firmware {
         FirmwareChoice::Bios => qemu::find_seabios().map(digest).transpose()?,
         FirmwareChoice::Uefi => {
-            let (code, vars) = qemu::find_ovmf().map_err(|e| Error::missing(e.to_string()))?;
+            let (code, vars) = qemu::find_ovmf().map_err(boot::failed)?;
             Some(format!("{} {}", digest(code)?, digest(vars)?))
         }
     };
-    Ok(json!({"accelerator": qemu::accelerator(), "firmware": firmware}))
+    let accelerator = &qemu::Accelerator::probed().argument;
+    Ok(json!({"accelerator": accelerator, "firmware": firmware}))
 }
 
 /// Adds up the terms, compares, and boots where that is asked for.

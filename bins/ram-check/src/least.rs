@@ -72,13 +72,16 @@ pub(crate) fn judge(need: &StoreNeed, measured: &Measured) -> Judgement {
 
 /// For `ramforge report`.
 fn record(cx: &Context, options: &Options, need: &StoreNeed, measured: &Measured) -> Result<()> {
-    let firmware = measured.boots.first().map(|proof| proof.firmware.clone());
+    let first = measured.boots.first();
+    let firmware = first.map(|proof| proof.firmware.clone());
+    let accelerator = first.map(|proof| proof.accelerator.clone());
     cx.journal(Event::Custom {
         stage: cx.stage().to_owned(),
         name: "least".to_owned(),
         data: json!({
             "store": need.store,
             "firmware": firmware,
+            "accelerator": accelerator,
             "up": options.up.to_string(),
             "predicted_mib": need.least_ram_mib,
             "measured_mib": measured.least_ram_mib,

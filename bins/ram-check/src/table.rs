@@ -177,7 +177,7 @@ rack                                            1024     600     512   fits";
     #[test]
     fn what_is_left_stands_beside_each_store() {
         let mut verdict = Verdict {
-            format: 4,
+            format: 5,
             by: String::new(),
             ok: true,
             least_ram_mib: 8,

@@ -112,6 +112,8 @@ pub struct Proof {
     pub ram_mib: u64,
     /// `bios` or `uefi`.
     pub firmware: String,
+    /// What ran the guest's code: `tcg` or `kvm`.
+    pub accelerator: String,
     /// What means that the system is up: `login`, `target:NAME`, `text:STRING` or `tcp:PORT`.
     pub up: String,
     /// `login`, or `up` by another sign; else what happened: `refused`, `panic`, `emergency`, `exit`, `timeout`.

@@ -17,6 +17,20 @@ pub enum Error {
         /// The package that brings it.
         package: &'static str,
     },
+    /// A program of the host is older than what is needed.
+    #[error(
+        "{what} {found} is too old; expected {least} or newer; on Debian and Ubuntu: apt-get install {package} of a newer release"
+    )]
+    Old {
+        /// The program.
+        what: &'static str,
+        /// The version that it says it has.
+        found: String,
+        /// The least one that is taken.
+        least: String,
+        /// The package that brings it.
+        package: &'static str,
+    },
     /// The operating system refused something.
     #[error("{path}: {fact}")]
     Io {

@@ -1,11 +1,12 @@
 //! A machine in words, and as arguments of `qemu-system-x86_64`.
 //!
-//! Always software emulation (`tcg`), which runs everywhere the same; RAMFORGE_ACCEL names another
-//! accelerator. *Not here:* networks of several machines, Secure Boot keys; media that come later are the guest's, see [`super::Guest`].
+//! Software emulation (`tcg`) unless the machine says otherwise: it runs everywhere the same. RAMFORGE_ACCEL names another
+//! accelerator; [`super::Accelerator`] probes the host for one. *Not here:* networks of several machines, Secure Boot keys; media that come later are the guest's, see [`super::Guest`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::accelerator::Accelerator;
 use super::error::{At, Error, Result};
 
 /// QEMU's program.
@@ -99,6 +100,8 @@ pub enum Board {
 pub struct Machine {
     /// RAM in MiB.
     pub ram_mib: u64,
+    /// QEMU's `-accel`.
+    pub accelerator: String,
     /// Number of processors.
     pub cpus: u32,
     /// Mainboard.
@@ -128,10 +131,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with two processors on a [`Board::Pc`] that forgets what it writes.
+    /// A machine in software emulation with two processors on a [`Board::Pc`] that forgets what it writes.
     pub fn new(medium: &Path, bus: Bus, firmware: Firmware, ram_mib: u64) -> Self {
         Self {
             ram_mib,
+            accelerator: Accelerator::preset(),
             cpus: 2,
             board: Board::Pc,
             firmware,
@@ -150,7 +154,7 @@ impl Machine {
 
     /// All arguments; what the machine itself writes lies in `scratch`.
     pub(super) fn arguments(&self, scratch: &Path) -> Result<Vec<OsString>> {
-        let accel = accelerator();
+        let accel = &self.accelerator;
         let board = match self.board {
             Board::Pc => "pc",
             Board::Q35 => "q35",
@@ -230,11 +234,6 @@ impl Machine {
 /// The monitor's socket.
 pub(super) fn qmp_socket(scratch: &Path) -> PathBuf {
     scratch.join("qmp")
-}
-
-/// QEMU's `-accel`: software emulation, or what RAMFORGE_ACCEL names.
-pub fn accelerator() -> String {
-    std::env::var("RAMFORGE_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into())
 }
 
 /// The BIOS that QEMU loads, where it lies in a usual place.

@@ -8,6 +8,7 @@
 //! A guest is killed when it is dropped, when its cancel function says so, and when this process dies.
 //! Sticks can be plugged in while it runs. *Not here:* networks, keyboards.
 
+mod accelerator;
 mod error;
 mod guest;
 mod machine;
@@ -15,15 +16,18 @@ mod monitor;
 mod serial;
 mod shell;
 mod up;
+mod version;
 mod wait;
 
+pub use accelerator::Accelerator;
 pub use error::{Error, Result};
 pub use guest::Guest;
 pub use machine::{
-    Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, accelerator,
-    find_ovmf, find_seabios,
+    Board, Bus, Firmware, Machine, QEMU, QEMU_PACKAGE, SETPRIV, SETPRIV_PACKAGE, find_ovmf,
+    find_seabios,
 };
 pub use serial::{LOGIN, Mark};
 pub use shell::Answer;
 pub use up::Up;
+pub use version::demand as demand_version;
 pub use wait::Outcome;
