@@ -39,8 +39,6 @@ const _: () = assert!(
     ram_deploy::config::FORMAT == 6,
     "the segment holds another configuration: raise VERSION"
 );
-/// RAM that a small system needs at its login prompt beyond what its initramfs had in use, in bytes.
-const RESERVE: u64 = 96 << 20;
 
 fn main() -> ExitCode {
     let about = "Appends ram-deploy and its kernel modules to the system's initramfs";
@@ -284,7 +282,7 @@ fn config(
         ask: !input.plan.oem.unattended,
         read_back: !input.plan.oem.skip_verify,
         public_key: options.public_key,
-        reserve_bytes: RESERVE,
+        reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
         initramfs_bytes,
     })
 }

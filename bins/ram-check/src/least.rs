@@ -123,3 +123,5 @@ mod tests {
         assert_eq!(judged(None).sentence, "nothing up to 2000 MiB comes up");
     }
 }
+            "recommended_mib": need.recommended_ram_mib,
+            recommended_ram_mib: 792,

@@ -4,9 +4,12 @@
 //!
 //! ```text
 //! unpack   kernel + initrd packed + initrd unpacked
-//! deploy   kernel + initrd unpacked + its processes + image in RAM + ram-deploy's buffers + watermarks
-//! login    kernel + image in RAM + what was written since + the system's working set
+//! deploy   kernel + initrd unpacked + its processes + image in RAM + what ram-deploy keeps free + watermarks
+//! login    kernel + image in RAM + what was written since + the system's working set + watermarks
 //! ```
+//!
+//! At *deploy* ram-deploy refuses a machine that has too little, by `ram_deploy::ram`; the same functions count here. What
+//! it keeps free is for its own buffers, or for the system after it, less what the initramfs gives back.
 //!
 //! Terms come from facts of the manifest: sizes in `disk`, `initrd` and `plan.ramdisk`, and the kernel's own
 //! boot header. What no manifest tells is a constant below, with the measurement it comes from. The kernel's
@@ -14,7 +17,12 @@
 //!
 //! *Not here:* page cache that can be dropped, and RAM stores other than these: [`STORES`] is where they join.
 
+mod left;
+
 use manifest::{Moment, StoreNeed, Term};
+use ram_deploy::ram;
+
+pub use left::{least_leaving, left_mib, recommended};
 
 /// What the model reads. All sizes in bytes.
 #[derive(Debug, Clone)]
@@ -62,7 +70,8 @@ const KIB: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
 
-/// Firmware tables and low memory. Linux 6.1 in QEMU: BIOS under 1 MiB, OVMF 6 MiB more than BIOS.
+/// Firmware tables and low memory, for UEFI. The statement holds for both: Linux 6.1 in QEMU has 6 MiB less with OVMF than
+/// with SeaBIOS, which takes less than one.
 const FIRMWARE_KIB: u64 = 8 * MIB_IN_KIB;
 /// Page descriptors, hash tables and per-zone data, in KiB for each MiB of RAM: 64 bytes a page are 16 KiB.
 /// Linux 6.1: 17.5 between 256 and 1024 MiB, 18.3 between 1024 and 3072 MiB.
@@ -75,15 +84,13 @@ const INITRAMFS_ALONE_KIB: u64 = 16 * MIB_IN_KIB;
 /// The kernel's watermarks, which `MemAvailable` does not offer, as ram-deploy sets them where little RAM is left. Those for
 /// transparent huge pages would be 66 MiB at 1 GiB, 73 MiB at 3 GiB (Linux 6.1).
 const WATERMARKS_KIB: u64 = 12 * MIB_IN_KIB;
-/// Processes, modules, kernel objects and mapped program files of a small system at its login prompt.
-const WORKING_SET_KIB: u64 = 112 * MIB_IN_KIB;
-/// Journal, state and run-time files written before login.
-const WRITTEN_KIB: u64 = 16 * MIB_IN_KIB;
+/// Processes, modules, kernel objects and mapped program files of a small system at its login prompt. Debian 12 in QEMU, with
+/// page cache dropped: 63 MiB at 528 MiB of RAM, 73 MiB at 1024 MiB; 16 MiB of it are mapped files.
+const WORKING_SET_KIB: u64 = 80 * MIB_IN_KIB;
+/// Journal, state and run-time files written before login. Debian 12 at its first boot: 1.5 MiB.
+const WRITTEN_KIB: u64 = 4 * MIB_IN_KIB;
 /// What the statement may be wrong by.
 const MARGIN_KIB: u64 = 16 * MIB_IN_KIB;
-/// Bytes of file system that one inode table entry of ext4 serves, and the entry's size.
-const EXT4_INODE_RATIO: u64 = 16384;
-const EXT4_INODE_SIZE: u64 = 256;
 /// The result is a multiple of this, as machines are configured.
 const STEP_MIB: u64 = 8;
 
@@ -100,33 +107,6 @@ pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
         None => needs.sort_by_key(|need| need.least_ram_mib),
     }
     needs
-}
-
-/// MiB that are left to applications after login on a machine with `ram_mib` MiB; `None` where the system does not fit.
-///
-/// What the store needs at login is counted for the least machine; a larger one takes more for the kernel's own page
-/// descriptors and tables. Page cache counts as left: the kernel gives it up.
-pub fn left_mib(need: &StoreNeed, ram_mib: u64) -> Option<u64> {
-    let beyond = ram_mib.checked_sub(need.least_ram_mib)?;
-    let grown = beyond
-        .saturating_mul(GROWS_WITH_RAM_KIB)
-        .div_ceil(MIB_IN_KIB);
-    Some(
-        ram_mib
-            .saturating_sub(need.steady_mib)
-            .saturating_sub(grown),
-    )
-}
-
-/// The least machine in MiB that leaves `leave_mib` MiB to applications.
-pub fn least_leaving(need: &StoreNeed, leave_mib: u64) -> u64 {
-    let beside = need.least_ram_mib.saturating_sub(need.steady_mib);
-    let lacking = leave_mib.saturating_sub(beside).saturating_mul(MIB_IN_KIB);
-    let more = lacking.div_ceil(MIB_IN_KIB - GROWS_WITH_RAM_KIB);
-    need.least_ram_mib
-        .saturating_add(more)
-        .checked_next_multiple_of(STEP_MIB)
-        .unwrap_or(u64::MAX)
 }
 
 /// RAM that a kernel image takes, in bytes, from its boot header (Linux boot protocol 2.10: `init_size` at
@@ -154,7 +134,7 @@ fn common(facts: &Facts) -> Vec<Term> {
     };
     vec![
         term(
-            "firmware and low memory",
+            "firmware (UEFI) and low memory",
             FIRMWARE_KIB,
             &[Unpack, Deploy, Login],
         ),
@@ -183,11 +163,6 @@ fn common(facts: &Facts) -> Vec<Term> {
             },
             &[Deploy],
         ),
-        term(
-            "ram-deploy's buffers",
-            kib(ram_deploy::ram::WORKING_BYTES),
-            &[Deploy],
-        ),
         term("written before login", WRITTEN_KIB, &[Login]),
         term("working set of the system", WORKING_SET_KIB, &[Login]),
         term("margin", MARGIN_KIB, &[Deploy, Login]),
@@ -197,36 +172,46 @@ fn common(facts: &Facts) -> Vec<Term> {
 /// The kernel's RAM disk: whole pages, their index, and what the growing file system writes.
 fn brd(facts: &Facts) -> Vec<Term> {
     let image = facts.data_bytes.next_multiple_of(PAGE);
-    // One formula here and in ram-deploy.
-    let index = ram_deploy::ram::brd(facts.data_bytes) - image;
+    let all = ram::brd(facts.data_bytes);
+    let tables = match facts.resize {
+        true => ram::inode_tables(facts.image_bytes, facts.ramdisk_bytes),
+        false => 0,
+    };
     vec![
         term("image in RAM", kib(image), &[Deploy, Login]),
-        term("index of the image's pages", kib(index), &[Deploy, Login]),
         term(
-            "inode tables of the grown root",
-            kib(grown(facts)),
-            &[Login],
+            "index of the image's pages",
+            kib(all - image),
+            &[Deploy, Login],
         ),
+        term("inode tables of the grown root", kib(tables), &[Login]),
+        kept(facts, all, ram::reserve_in_brd(ram::RESERVE_BYTES, tables)),
     ]
 }
 
 /// A compressed RAM disk: what was measured, and its table. Of the inode tables of the grown root nothing but zeros is
 /// written, which cost nothing; what the system writes is compressed, too.
 fn zram(facts: &Facts) -> Vec<Term> {
-    let table = ram_deploy::ram::zram(0, facts.ramdisk_bytes);
+    let table = ram::zram(0, facts.ramdisk_bytes);
     vec![
         term("image in RAM", kib(facts.zram_bytes), &[Deploy, Login]),
         term("table of the device's pages", kib(table), &[Deploy, Login]),
+        kept(facts, facts.zram_bytes + table, ram::RESERVE_BYTES),
     ]
 }
 
 /// Unpacked files: the pages of the image, and what the kernel keeps of every entry.
 fn tmpfs(facts: &Facts) -> Vec<Term> {
     let image = facts.data_bytes.next_multiple_of(PAGE);
-    let rest = ram_deploy::ram::tmpfs(facts.data_bytes, facts.entries) - image;
+    let all = ram::tmpfs(facts.data_bytes, facts.entries);
     vec![
         term("files in RAM", kib(image), &[Deploy, Login]),
-        term("inodes, names, index of pages", kib(rest), &[Deploy, Login]),
+        term(
+            "inodes, names, index of pages",
+            kib(all - image),
+            &[Deploy, Login],
+        ),
+        kept(facts, all, ram::RESERVE_BYTES),
     ]
 }
 
@@ -234,19 +219,22 @@ fn tmpfs(facts: &Facts) -> Vec<Term> {
 fn erofs(facts: &Facts) -> Option<Vec<Term>> {
     let bytes = facts.erofs_bytes?;
     let image = bytes.next_multiple_of(PAGE);
-    let index = ram_deploy::ram::erofs(bytes) - image;
+    let all = ram::erofs(bytes);
     Some(vec![
         term("image in RAM", kib(image), &[Deploy, Login]),
-        term("index of the image's pages", kib(index), &[Deploy, Login]),
+        term(
+            "index of the image's pages",
+            kib(all - image),
+            &[Deploy, Login],
+        ),
+        kept(facts, all, ram::RESERVE_BYTES),
     ])
 }
 
-/// Bytes of the inode tables that the root gets where it grows to the RAM disk.
-fn grown(facts: &Facts) -> u64 {
-    if !facts.resize {
-        return 0;
-    }
-    facts.ramdisk_bytes.saturating_sub(facts.image_bytes) / EXT4_INODE_RATIO * EXT4_INODE_SIZE
+/// What ram-deploy demands beside the bytes of the `image` in RAM.
+fn kept(facts: &Facts, image: u64, reserve: u64) -> Term {
+    let need = ram::need(image, reserve, facts.initrd_unpacked);
+    term("kept free by ram-deploy", kib(need - image), &[Deploy])
 }
 
 /// Finds the least RAM of a machine that holds the terms.
@@ -259,7 +247,11 @@ fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
         let sums = [Unpack, Deploy, Login].map(|m| (sum(terms, m), m));
         sums.into_iter().max_by_key(|s| s.0).unwrap_or((0, Deploy))
     };
-    terms.push(term("watermarks of the kernel", WATERMARKS_KIB, &[Deploy]));
+    terms.push(term(
+        "watermarks of the kernel",
+        WATERMARKS_KIB,
+        &[Deploy, Login],
+    ));
     let least = least_mib(highest(&terms).0);
     terms.push(term(
         "page descriptors and tables",
@@ -268,10 +260,12 @@ fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
     ));
     terms.retain(|t| t.kib > 0);
     let (peak, peak_at) = highest(&terms);
+    let steady_mib = sum(&terms, Login).div_ceil(MIB_IN_KIB);
     StoreNeed {
         store: store.to_owned(),
         least_ram_mib: least,
-        steady_mib: sum(&terms, Login).div_ceil(MIB_IN_KIB),
+        recommended_ram_mib: recommended(least, steady_mib),
+        steady_mib,
         left_mib: None,
         peak_mib: peak.div_ceil(MIB_IN_KIB),
         peak_at,
@@ -389,7 +383,7 @@ mod tests {
         };
         let need = &needs(&empty, Some("brd"))[0];
         assert!(
-            need.least_ram_mib > 100 && need.peak_at == Login,
+            need.least_ram_mib > 100 && need.peak_at == Deploy,
             "{need:?}"
         );
     }

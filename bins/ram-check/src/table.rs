@@ -51,14 +51,15 @@ fn machines(machines: &[MachineVerdict]) -> Vec<String> {
 /// A line for each RAM store; with a machine that is asked about, what is left there for applications.
 fn stores(verdict: &Verdict) -> Vec<String> {
     let mut title = format!(
-        "{:<44}{:>8}{:>8}{:>8}",
-        "RAM store, MiB", "least", "peak", "login"
+        "{:<40}{:>8}{:>12}{:>8}{:>8}",
+        "RAM store, MiB", "least", "recommended", "peak", "login"
     );
     if let Some(ram) = verdict.asked_ram_mib {
         let _ = write!(title, "   left for applications of {ram}");
     }
     let line = |need: &StoreNeed| {
-        let (least, peak, login) = (need.least_ram_mib, need.peak_mib, need.steady_mib);
+        let (least, more) = (need.least_ram_mib, need.recommended_ram_mib);
+        let (peak, login) = (need.peak_mib, need.steady_mib);
         let left = need
             .left_mib
             .map_or("-".to_owned(), |left| left.to_string());
@@ -66,7 +67,10 @@ fn stores(verdict: &Verdict) -> Vec<String> {
             Some(_) => format!("   {left}"),
             None => String::new(),
         };
-        format!("{:<44}{least:>8}{peak:>8}{login:>8}{left}", need.store)
+        format!(
+            "{:<40}{least:>8}{more:>12}{peak:>8}{login:>8}{left}",
+            need.store
+        )
     };
     std::iter::once(title)
         .chain(verdict.stores.iter().map(line))
@@ -126,6 +130,7 @@ mod tests {
         StoreNeed {
             store: store.to_owned(),
             least_ram_mib: 8,
+            recommended_ram_mib: 136,
             steady_mib: 3,
             left_mib,
             peak_mib: 4,
@@ -190,9 +195,9 @@ rack                                            1024     600     512   fits";
             proof: None,
         };
         let expected = "\
-RAM store, MiB                                 least    peak   login   left for applications of 16
-brd                                                8       4       3   12
-zram                                               8       4       3   -";
+RAM store, MiB                             least recommended    peak   login   left for applications of 16
+brd                                            8         136       4       3   12
+zram                                           8         136       4       3   -";
         assert_eq!(stores(&verdict).join("\n"), expected);
         assert!(machines(&verdict.machines).is_empty());
         verdict.asked_ram_mib = None;

@@ -10,6 +10,17 @@ use crate::store::Kind;
 /// What this program itself may use beside the image, in bytes.
 pub const WORKING_BYTES: u64 = 48 << 20;
 
+/// RAM that a small system needs at its login prompt, in bytes; the initramfs gives its own back for that. Debian 12 (Linux
+/// 6.1, 528 MiB, brd): 63 MiB beside the RAM store with the page cache dropped, 26 MiB written, 48 MiB available then.
+pub const RESERVE_BYTES: u64 = 96 << 20;
+
+/// What of the reserve is for writing in a brd; inode tables beyond it are counted.
+const TABLES_IN_RESERVE: u64 = 24 << 20;
+
+/// Bytes of file system that an entry of ext4's inode tables serves, and the entry's size.
+const EXT4_INODE_RATIO: u64 = 16_384;
+const EXT4_INODE_SIZE: u64 = 256;
+
 /// RAM that a page takes in its file's or device's index, in bytes: eight in a tree that is at least half full on average.
 pub const INDEX_BYTES: u64 = 16;
 
@@ -26,6 +37,17 @@ const MIB: u64 = 1 << 20;
 pub fn brd(data_bytes: u64) -> u64 {
     let image = pages::round_up(data_bytes);
     image + image / pages::PAGE as u64 * INDEX_BYTES
+}
+
+/// RAM in bytes that a brd of `disk_bytes` takes for the inode tables of the root that grows to it: the kernel writes
+/// them, zeros as they are.
+pub fn inode_tables(image_bytes: u64, disk_bytes: u64) -> u64 {
+    disk_bytes.saturating_sub(image_bytes) / EXT4_INODE_RATIO * EXT4_INODE_SIZE
+}
+
+/// The reserve in bytes of a system whose root gets so many bytes of inode tables in a brd.
+pub fn reserve_in_brd(reserve_bytes: u64, tables: u64) -> u64 {
+    reserve_bytes.saturating_add(tables.saturating_sub(TABLES_IN_RESERVE))
 }
 
 /// RAM that the image takes in a zram of `disk_bytes`, in bytes: what was measured of its pages, and the table of all
@@ -82,6 +104,15 @@ pub fn available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// How many MiB a machine lacks, from the sentence of [`check`].
+pub fn lacking_mib(sentence: &str) -> Option<u64> {
+    let number = |behind: &str| {
+        let (_, rest) = sentence.split_once(behind)?;
+        rest.split(' ').next()?.parse::<u64>().ok()
+    };
+    number(" needs ")?.checked_sub(number(" this machine has ")?)
+}
+
 /// Refuses when the need of `store` is more than `available`, both in bytes, and names the first of the `others` that
 /// fits.
 ///
@@ -130,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn inode_tables_of_a_large_disk_are_counted() {
+        let (image, gib) = (512 * MIB, 1024 * MIB);
+        assert_eq!(inode_tables(image, 2 * gib), 24 * MIB);
+        assert_eq!(inode_tables(image, image - 1), 0);
+        assert_eq!(reserve_in_brd(RESERVE_BYTES, 24 * MIB), RESERVE_BYTES);
+        let large = inode_tables(image, 64 * gib);
+        let reserve = reserve_in_brd(RESERVE_BYTES, large);
+        assert_eq!(reserve, RESERVE_BYTES + (1024 - 8 - 24) * MIB);
+        assert_eq!(
+            reserve_in_brd(1, u64::MAX),
+            u64::MAX - TABLES_IN_RESERVE + 1
+        );
+    }
+
+    #[test]
     fn a_full_tmpfs_stays_within_its_limit() {
         for (limit, inodes) in [(100 * MIB, 1024), (MIB, 0), (7, 1), (8 << 40, 99_999)] {
             let room = room(limit, inodes);
@@ -164,7 +210,7 @@ mod tests {
     #[test]
     fn the_refusal_has_both_figures_and_the_store_that_fits() {
         assert_eq!(check(Kind::Brd, MIB, MIB, &[]), Ok(()));
-        let refused = |others| {
+        let refused = |others: &[(Kind, u64)]| {
             let refused = check(Kind::Brd, 700 * MIB + 1, 371 * MIB + 5, others);
             refused.unwrap_err().to_string()
         };
@@ -178,5 +224,7 @@ mod tests {
             "too little RAM: the image in RAM (brd) needs 701 MiB available, this machine has 371 MiB; \
              set rd.ramforge.store=zram in the boot menu, which needs 240 MiB, or add at least 330 MiB"
         );
+        assert_eq!(lacking_mib(&refused(&[(Kind::Zram, 240 * MIB)])), Some(330));
+        assert_eq!(lacking_mib("too little RAM: needs more"), None);
     }
 }

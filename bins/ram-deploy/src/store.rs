@@ -200,11 +200,18 @@ fn needs(config: &Config, size_kib: u64) -> Vec<(Kind, u64)> {
             Kind::Erofs => ram::erofs(config.erofs.as_ref()?.data_bytes),
         })
     };
-    let need = |image| ram::need(image, config.reserve_bytes, config.initramfs_bytes);
-    let kinds = Kind::ALL.into_iter();
-    kinds
-        .filter_map(|kind| Some((kind, need(image(kind)?))))
-        .collect()
+    let reserve = |kind| match kind {
+        Kind::Brd if config.resize => {
+            let tables = ram::inode_tables(config.image_size, size_kib.saturating_mul(1024));
+            ram::reserve_in_brd(config.reserve_bytes, tables)
+        }
+        _ => config.reserve_bytes,
+    };
+    let need = |kind| {
+        let (image, reserve) = (image(kind)?, reserve(kind));
+        Some((kind, ram::need(image, reserve, config.initramfs_bytes)))
+    };
+    Kind::ALL.into_iter().filter_map(need).collect()
 }
 
 /// Whether of the `available` bytes of RAM little is left beside the store that is `wanted`, or by itself beside any: so

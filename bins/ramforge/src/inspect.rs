@@ -74,7 +74,12 @@ fn least(measurement: &Measurement) -> String {
         boots,
         ..
     } = measurement;
-    let begin = format!("least RAM ({store}, {firmware}): {stated} MiB stated");
+    let recommended = measurement.recommended_mib;
+    let recommended = recommended.map(|mib| format!(" ({mib} recommended)"));
+    let begin = format!(
+        "least RAM ({store}, {firmware}): {stated} MiB stated{}",
+        recommended.unwrap_or_default()
+    );
     let Some(measured) = measurement.measured_mib else {
         return format!("{begin}, in {boots} boots nothing up to {too_little_mib} MiB came up");
     };

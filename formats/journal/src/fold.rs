@@ -51,6 +51,9 @@ pub struct Measurement {
     pub firmware: String,
     /// What is stated.
     pub predicted_mib: u64,
+    /// The machine that is recommended; absent in older journals.
+    #[serde(default)]
+    pub recommended_mib: Option<u64>,
     /// The least machine that came up, if one did.
     pub measured_mib: Option<u64>,
     /// The largest machine that did not; 0 where all did.

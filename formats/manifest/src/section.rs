@@ -45,7 +45,8 @@ macro_rules! sections {
 // Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`. plan 3: `imageonly`.
 // initrd 2: `zram_bytes`. media 2: `network`. disk 2: `erofs`.
 // verdict 2: `left_mib`, `asked_leave_mib`. verdict 3: `machines`.
-// verdict 4: `measured`; `up`, `memory` and `screen` of a proof. verdict 5: `accelerator` of a proof.
+// verdict 4: `measured`; `up`, `memory` and `screen` of a proof.
+// verdict 5: `recommended_ram_mib`; `accelerator` of a proof.
 sections! {
     Plan,    "plan",    "desc-parse",      3;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;

@@ -66,7 +66,9 @@ pub struct StoreNeed {
     pub store: String,
     /// Least RAM of a machine that reaches login, in MiB.
     pub least_ram_mib: u64,
-    /// MiB in use after login on that machine.
+    /// RAM of a machine that also keeps what its programs read, in MiB.
+    pub recommended_ram_mib: u64,
+    /// MiB in use after login on the machine with the least.
     pub steady_mib: u64,
     /// MiB left to applications after login on the machine that was asked about; absent where the system does not fit
     /// into it, or none was asked about.

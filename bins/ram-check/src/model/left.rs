@@ -1,0 +1,64 @@
+//! What a machine leaves to applications, and the machines that leave enough.
+//!
+//! What the store needs at login is counted for the least machine; a larger one takes more for the kernel's own page
+//! descriptors and tables. Page cache counts as left: the kernel gives it up.
+//!
+//! Where more than [`AMPLE_MIB`] is left, ram-deploy lets the kernel keep free what it wants for transparent huge pages,
+//! [`HUGE_PAGES_MIB`] more than on a tight machine. Between the two nothing is promised of what comes:
+//!
+//! ```text
+//! left        ╱      a tight machine: RAM less what is in use
+//!        ____╱       from AMPLE on no more is promised until that much lies beneath
+//!       ╱
+//! ```
+
+use manifest::StoreNeed;
+
+use super::{GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
+
+/// The kernel's watermarks with transparent huge pages. Linux 6.1: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
+const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;
+/// What is lost to applications where ram-deploy leaves them as they are.
+const HUGE_PAGES_MIB: u64 = (WITH_HUGE_PAGES_KIB - WATERMARKS_KIB) / MIB_IN_KIB;
+/// So much is left at most while they are surely lowered: half of what ram-deploy calls ample, since the least machine
+/// that is stated may have some to spare.
+const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
+/// What a recommended machine leaves at its login prompt: three times what the page cache has there (Debian 12: 38 MiB), so
+/// that programs are not read from the RAM store again and again, and a short peak is none.
+const RECOMMENDED_LEFT_MIB: u64 = 128;
+
+/// MiB that are left to applications after login on a machine with `ram_mib` MiB; `None` where the system does not fit.
+pub fn left_mib(need: &StoreNeed, ram_mib: u64) -> Option<u64> {
+    let beyond = ram_mib.checked_sub(need.least_ram_mib)?;
+    let grown = beyond
+        .saturating_mul(GROWS_WITH_RAM_KIB)
+        .div_ceil(MIB_IN_KIB);
+    let tight = ram_mib
+        .saturating_sub(need.steady_mib)
+        .saturating_sub(grown);
+    Some(tight.min(tight.saturating_sub(HUGE_PAGES_MIB).max(AMPLE_MIB)))
+}
+
+/// The least machine in MiB that leaves `leave_mib` MiB to applications.
+pub fn least_leaving(need: &StoreNeed, leave_mib: u64) -> u64 {
+    leaving(need.least_ram_mib, need.steady_mib, leave_mib)
+}
+
+/// The recommended machine in MiB, where `least_mib` is the least and `steady_mib` in use on it at the login prompt.
+pub fn recommended(least_mib: u64, steady_mib: u64) -> u64 {
+    leaving(least_mib, steady_mib, RECOMMENDED_LEFT_MIB)
+}
+
+fn leaving(least_mib: u64, steady_mib: u64, leave_mib: u64) -> u64 {
+    let kept_free = match leave_mib {
+        0..=AMPLE_MIB => 0,
+        _ => HUGE_PAGES_MIB,
+    };
+    let beside = least_mib.saturating_sub(steady_mib);
+    let lacking = leave_mib.saturating_add(kept_free).saturating_sub(beside);
+    let more = lacking.saturating_mul(MIB_IN_KIB);
+    least_mib
+        .saturating_add(more.div_ceil(MIB_IN_KIB - GROWS_WITH_RAM_KIB))
+        .checked_next_multiple_of(STEP_MIB)
+        .unwrap_or(u64::MAX)
+}
