@@ -34,7 +34,8 @@ bench: test-setup build
 	@echo "how fast an ISO is deployed: tests/bench-deploy ISO"
 	python3 formats/description/tests/kiwi/bench.py
 
-# docs/ram-table.md: RAM stated and measured, hours of it; a part with CELLS="minimal debian-ram/zram/uefi".
+# docs/ram-table.md: RAM stated and measured, hours of it; a part with CELLS="minimal debian-ram/zram/uefi", the rest with
+# CELLS=--missing.
 CELLS ?=
 ram-table: test-setup build
 	tests/ram-table $(CELLS)

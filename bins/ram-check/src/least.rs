@@ -3,20 +3,37 @@
 use std::time::Duration;
 
 use journal::Event;
-use manifest::{Measured, StoreNeed};
-use serde_json::json;
-use stage::{Context, Result};
+use manifest::{Measured, Proof, StoreNeed};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stage::{Context, Error, Result};
 
-use crate::boot::Stand;
-use crate::check::Input;
+use crate::boot::{Booted, Stand};
+use crate::check::{Input, identity};
 use crate::judge::Judgement;
+use crate::login::Credentials;
 use crate::options::Options;
-use crate::search;
+use crate::qemu::{self, Outcome};
+use crate::search::{self, Answer};
 
 /// A machine that takes so many times as long as one that came up, and a minute, does not come up any more: with little
-/// RAM, or a busy host, a boot may take three times as long.
-const PATIENCE: u32 = 5;
-const GRACE: Duration = Duration::from_secs(60);
+/// RAM, or a busy host, a boot may take three times as long. In seconds.
+const PATIENCE: u64 = 5;
+const GRACE: u64 = 60;
+
+/// Changelog. 1: the first shape of [`Known`].
+const VERSION: u32 = 1;
+
+/// What is kept of each boot, so that an interrupted search, or one with another prediction, does not repeat it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Known {
+    proof: Proof,
+    up: bool,
+    /// What the machine says it lacks.
+    lacking_mib: Option<u64>,
+    /// How long it took.
+    seconds: u64,
+}
 
 /// Boots machines around the prediction until the least one is known.
 pub(crate) fn measure(
@@ -26,18 +43,24 @@ pub(crate) fn measure(
     need: &StoreNeed,
 ) -> Result<Measured> {
     let stand = Stand::new(cx, options, input)?;
+    let facts = facts(cx, options, input)?;
     let mut boots = Vec::new();
-    let mut limit = Duration::from_secs(options.timeout);
+    let mut limit = options.timeout;
     let found = search::least(need.least_ram_mib, |ram_mib| {
-        let booted = stand.boot(ram_mib, limit)?;
-        let up = booted.outcome.is_up();
-        let (name, seconds) = (booted.outcome.name(), booted.time.as_secs());
-        cx.say(&format!("{ram_mib} MiB: {name} after {seconds} s"));
-        if up {
-            limit = limit.min(booted.time * PATIENCE + GRACE);
+        let facts = json!({"facts": facts, "ram_mib": ram_mib});
+        let known = boot(cx, &facts, || {
+            stand.boot(ram_mib, Duration::from_secs(limit))
+        })?;
+        let seconds = known.seconds;
+        let answer = match known.up {
+            true => Answer::Up,
+            false => Answer::Not(known.lacking_mib),
+        };
+        if known.up {
+            limit = limit.min(seconds * PATIENCE + GRACE);
         }
-        boots.push(booted.proof);
-        Ok::<_, stage::Error>(up)
+        boots.push(known.proof);
+        Ok::<_, Error>(answer)
     })?;
     let measured = Measured {
         store: need.store.clone(),
@@ -48,6 +71,57 @@ pub(crate) fn measure(
     };
     record(cx, options, need, &measured)?;
     Ok(measured)
+}
+
+/// What is known of a machine, from an earlier search or from its boot. One that took too long would do something else with
+/// another limit: that is not kept.
+fn boot(cx: &Context, facts: &Value, boot: impl FnOnce() -> Result<Booted>) -> Result<Known> {
+    let (mut late, mut again) = (None, ", as an earlier search found");
+    let known = cx.kept("boot", facts, || {
+        again = "";
+        let known = Known::of(boot()?);
+        if known.proof.result != Outcome::Timeout.name() {
+            return Ok(known);
+        }
+        late = Some(known);
+        Err(Error::failed("a boot took too long"))
+    });
+    let known = late.map_or(known, Ok)?;
+    let Proof {
+        ram_mib, result, ..
+    } = &known.proof;
+    cx.say(&format!(
+        "{ram_mib} MiB: {result} after {} s{again}",
+        known.seconds
+    ));
+    Ok(known)
+}
+
+impl Known {
+    fn of(booted: Booted) -> Self {
+        let lacking_mib = match &booted.outcome {
+            Outcome::Refused(sentence) => ram_deploy::ram::lacking_mib(sentence),
+            _ => None,
+        };
+        Self {
+            up: booted.outcome.is_up(),
+            lacking_mib,
+            seconds: booted.time.as_secs(),
+            proof: booted.proof,
+        }
+    }
+}
+
+/// All that a boot depends on beside the machine's RAM.
+fn facts(cx: &Context, options: &Options, input: &Input) -> Result<Value> {
+    Ok(json!({
+        "version": VERSION,
+        "medium": input.media.iso,
+        "qemu": cx.tool(qemu::QEMU)?.digest(),
+        "identity": identity(options, input)?,
+        "up": options.up.to_string(),
+        "login": options.login.as_ref().map(Credentials::user),
+    }))
 }
 
 /// What the measurement says of the prediction.
@@ -84,6 +158,7 @@ fn record(cx: &Context, options: &Options, need: &StoreNeed, measured: &Measured
             "accelerator": accelerator,
             "up": options.up.to_string(),
             "predicted_mib": need.least_ram_mib,
+            "recommended_mib": need.recommended_ram_mib,
             "measured_mib": measured.least_ram_mib,
             "too_little_mib": measured.too_little_mib,
             "boots": measured.boots.len(),
@@ -101,6 +176,7 @@ mod tests {
         let need = StoreNeed {
             store: "brd".to_owned(),
             least_ram_mib: 664,
+            recommended_ram_mib: 792,
             steady_mib: 0,
             left_mib: None,
             peak_mib: 0,
@@ -123,5 +199,3 @@ mod tests {
         assert_eq!(judged(None).sentence, "nothing up to 2000 MiB comes up");
     }
 }
-            "recommended_mib": need.recommended_ram_mib,
-            recommended_ram_mib: 792,
