@@ -14,7 +14,7 @@ use crate::judge::{self, Asked, Judgement};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
 use crate::picture::{Picture, file};
-use crate::{boot, least, qemu, reserved, table};
+use crate::{boot, least, qemu, reserved, table, warning};
 
 /// Bytes of a kernel image that hold its boot header.
 const HEADER: u64 = 0x300;
@@ -162,6 +162,9 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
     let least_ram_mib = need.least_ram_mib;
     let machines = judge::machines(need, &stores[1..], options);
     let Judgement { ok, sentence } = judged(options, &facts, &stores, &machines);
+    let asked = options.ram_mib().into_iter();
+    let asked = asked.chain(machines.iter().map(|machine| machine.ram_mib));
+    let warnings = warning::outgrows(need, &facts, asked).into_iter().collect();
     let shown = match ok {
         true => demonstrate(cx, options, &input, need)?,
         false => Shown::default(),
@@ -177,6 +180,7 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         ok: ok && shown.judgement.is_none_or(|j| j.ok),
         least_ram_mib,
         sentence: sentence + &words,
+        warnings,
         asked_ram_mib: options.ram_mib(),
         asked_leave_mib: options.leave,
         machines,
@@ -248,7 +252,7 @@ fn judged(
     })
 }
 
-/// Tells people of a verdict: the table, this host, the pictures that are asked for, the sentence.
+/// Tells people of a verdict: the table, this host, the pictures that are asked for, warnings, the sentence.
 ///
 /// # Errors
 /// Exit code 1 where the file of a picture cannot be written.
@@ -260,6 +264,9 @@ pub fn show(cx: &Context, options: &Options, verdict: &Verdict) -> Result<()> {
     let picture = Picture::of(verdict);
     if options.picture {
         picture.lines().iter().for_each(|line| cx.say(line));
+    }
+    for warning in &verdict.warnings {
+        cx.say(&format!("warning: {warning}"));
     }
     cx.say(&verdict.sentence);
     match &options.svg {

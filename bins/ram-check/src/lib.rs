@@ -19,6 +19,7 @@ pub mod qemu;
 mod reserved;
 mod search;
 mod table;
+mod warning;
 
 pub use here::Host;
 pub use login::Credentials;

@@ -187,6 +187,7 @@ rack                                            1024     600     512   fits";
             ok: true,
             least_ram_mib: 8,
             sentence: String::new(),
+            warnings: Vec::new(),
             asked_ram_mib: Some(16),
             asked_leave_mib: None,
             machines: Vec::new(),

@@ -36,6 +36,7 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         ok: true,
         least_ram_mib: stores[0].least_ram_mib,
         sentence: String::new(),
+        warnings: Vec::new(),
         asked_ram_mib,
         asked_leave_mib: None,
         machines: Vec::new(),

@@ -46,7 +46,7 @@ macro_rules! sections {
 // initrd 2: `zram_bytes`. media 2: `network`. disk 2: `erofs`.
 // verdict 2: `left_mib`, `asked_leave_mib`. verdict 3: `machines`.
 // verdict 4: `measured`; `up`, `memory` and `screen` of a proof.
-// verdict 5: `recommended_ram_mib`; `accelerator` of a proof.
+// verdict 5: `recommended_ram_mib`, `warnings`; `accelerator` of a proof.
 sections! {
     Plan,    "plan",    "desc-parse",      3;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;

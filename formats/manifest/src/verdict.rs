@@ -19,6 +19,9 @@ pub struct Verdict {
     pub least_ram_mib: u64,
     /// The answer in words, one sentence.
     pub sentence: String,
+    /// What a yes does not say, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// RAM in MiB of the machine that was asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_ram_mib: Option<u64>,
