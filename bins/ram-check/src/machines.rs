@@ -59,46 +59,51 @@ fn parse(text: &str) -> Result<Machines, Mistake> {
     // Some editors put a byte order mark in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
-        let at = |column, fact| Mistake {
+        let listed = machine(line, &machines);
+        machines.extend(listed.map_err(|(column, fact)| Mistake {
             place: Some((number, column)),
             fact,
-        };
-        let words = words(line);
-        let Some((column, name)) = words.first() else {
-            continue;
-        };
-        named(name).map_err(|fact| at(*column, fact))?;
-        if machines.iter().any(|m| m.name == *name) {
-            return Err(at(*column, format!("machine {name} is listed twice")));
-        }
-        if let Some((column, word)) = words.get(3) {
-            return Err(at(
-                *column,
-                format!("{word:?} is one word too many; {EXPECTED}"),
-            ));
-        }
-        let size = |n: usize| {
-            let found = words.get(n);
-            let read = found.map(|(column, word)| size_mib(word).map_err(|fact| at(*column, fact)));
-            read.transpose()
-        };
-        let missing = || {
-            at(
-                end(line),
-                format!("the RAM of {name} is missing; {EXPECTED}"),
-            )
-        };
-        machines.push(Machine {
-            name: (*name).to_owned(),
-            ram_mib: size(1)?.ok_or_else(missing)?,
-            leave_mib: size(2)?,
-        });
+        })?);
     }
     if machines.is_empty() {
         let fact = format!("no machine; {EXPECTED}");
         return Err(Mistake { place: None, fact });
     }
     Ok(Machines(machines))
+}
+
+/// The machine of a line, behind those that are `listed`; none where the line says nothing. A mistake has its column.
+fn machine(line: &str, listed: &[Machine]) -> Result<Option<Machine>, (usize, String)> {
+    let words = words(line);
+    let Some(&(column, name)) = words.first() else {
+        return Ok(None);
+    };
+    named(name).map_err(|fact| (column, fact))?;
+    if listed.iter().any(|m| m.name == name) {
+        return Err((column, format!("machine {name} is listed twice")));
+    }
+    if let Some((column, word)) = words.get(3) {
+        return Err((
+            *column,
+            format!("{word:?} is one word too many; {EXPECTED}"),
+        ));
+    }
+    let size = |n: usize| {
+        let found = words.get(n);
+        let read = found.map(|(column, word)| size_mib(word).map_err(|fact| (*column, fact)));
+        read.transpose()
+    };
+    let missing = || {
+        (
+            end(line),
+            format!("the RAM of {name} is missing; {EXPECTED}"),
+        )
+    };
+    Ok(Some(Machine {
+        name: name.to_owned(),
+        ram_mib: size(1)?.ok_or_else(missing)?,
+        leave_mib: size(2)?,
+    }))
 }
 
 /// Names reach terminals and the logs of CI systems as they are.
