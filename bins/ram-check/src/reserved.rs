@@ -1,7 +1,7 @@
 //! What the kernel command line keeps from the system: crash kernel, CMA, huge pages.
 //!
 //! As the kernel reads it (Documentation/admin-guide/kernel-parameters.txt): values may be quoted, sizes have K, M, G or T
-//! and may be `0x` numbers; of a word that counts once, the last does. Where a crash kernel's size depends on that of the
+//! and may be `0x` numbers, which numbers of pages may not; of a word that counts once, the last does. Where a crash kernel's size depends on that of the
 //! machine, the largest counts. *Not here:* `mem=`, which makes the machine smaller, and what the kernel's own configuration
 //! keeps without a word on the command line.
 
@@ -102,7 +102,7 @@ impl HugePages {
             }
             "hugepagesz" => self.named = size(value),
             "hugepages" => {
-                let pages = for_each_node(value, |number| number_of(number).unwrap_or(0));
+                let pages = for_each_node(value, count);
                 match self.named {
                     Some(page) => {
                         let bytes = page.saturating_mul(pages);
@@ -131,18 +131,17 @@ fn for_each_node(value: &str, read: fn(&str) -> u64) -> u64 {
     parts.fold(0, u64::saturating_add)
 }
 
-/// A number without a suffix.
-fn number_of(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
+/// A number of pages: the kernel reads decimal digits and no further, so `0x10` are none.
+fn count(text: &str) -> u64 {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    text[..end.unwrap_or(text.len())].parse().unwrap_or(0)
 }
 
-/// A number with a suffix, as the kernel's memparse() reads it.
+/// A number with a suffix, as the kernel's memparse() reads it: octal behind a zero, hexadecimal behind 0x.
 fn size(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
+        None if text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
     let number = digits.trim_end_matches(|c: char| !c.is_digit(radix));
@@ -187,7 +186,10 @@ mod tests {
             ("cma=64M@0-4G", 64),
             ("cma=0x4000000", 64),
             ("hugepages=8", 16),
-            ("hugepages=0x10", 32),
+            ("hugepages=0x10", 0),
+            ("hugepages=8pages", 16),
+            ("hugepages=many", 0),
+            ("cma=0100M", 64),
             ("hugepages=4 default_hugepagesz=1G", 4096),
             ("hugepages=4 hugepagesz=1G hugepages=1", 8 + 1024),
             ("hugetlb_cma=2G hugepagesz=1G", 2048),
