@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use journal::Event;
@@ -204,6 +205,34 @@ fn a_missing_host_program_is_named_with_its_package() {
             "{said}"
         );
     }
+}
+
+/// A QEMU that is too old: its version, the one that is wanted, the package that brings it.
+#[test]
+fn an_old_qemu_is_named_with_both_versions() {
+    let manifest = example("debian-vm").dir.join("manifest.json");
+    let scratch = scratch();
+    let old = scratch.path().join("qemu-system-x86_64");
+    std::fs::write(
+        &old,
+        "#!/bin/sh\necho 'QEMU emulator version 4.2.1 (old)'\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&old, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = stage("ram-check")
+        .args(["--boot", "--manifest"])
+        .arg(&manifest)
+        .env("PATH", format!("{}:{path}", scratch.path().display()))
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(
+        said.contains("qemu-system-x86_64 4.2 is too old; expected 5.2 or newer")
+            && said.contains("apt-get install qemu-system-x86"),
+        "{said}"
+    );
 }
 
 /// A stage that cannot work says so at once, and those before it stop: nobody would read what they make.
