@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, boot, command, example, root, run, scratch, slot, store, text, without_dracut,
+    Booted, answering, boot, command, example, native, root, run, scratch, slot, store, text,
+    without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 
@@ -163,6 +164,34 @@ fn the_least_ram_is_what_is_stated_and_little_less() {
         boots.len(),
         "a sentence or a system: {measured}"
     );
+}
+
+/// Other signs than the login prompt: a text on the serial line, and a port that answers, long after the text.
+#[test]
+fn a_text_or_a_port_means_up() {
+    let vm = answering();
+    let _slot = slot();
+    for (up, is_system) in [("text:may be removed now", false), ("tcp:8080", true)] {
+        let output = command(root().join("target/release/ram-check"))
+            .env("RAMFORGE_STORE", store())
+            .args(["--boot", "--ram", "1G", "--up", up, "--manifest"])
+            .arg(vm.dir.join("manifest.json"))
+            .output()
+            .unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(0), "{up}: {said}");
+        let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let proof = &manifest["verdict"]["proof"];
+        assert_eq!((&proof["result"], &proof["up"]), (&"up".into(), &up.into()));
+        let log = proof["log"]["blake3"].as_str().unwrap();
+        let log = command(root().join("target/release/ramforge"))
+            .env("RAMFORGE_STORE", store())
+            .args(["get", log])
+            .output()
+            .unwrap();
+        let log = text(&log);
+        assert_eq!(log.contains("Welcome to"), is_system, "{up}: {log}");
+    }
 }
 
 #[test]

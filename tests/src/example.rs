@@ -120,6 +120,28 @@ pub fn debian_13() -> Example {
     })
 }
 
+/// debian-vm without dracut in whose system something answers at TCP port 8080.
+///
+/// # Panics
+/// As [`example`].
+pub fn answering() -> Example {
+    let description = shared().join("answering-description");
+    let from = root().join("examples/debian-vm");
+    let options = [("INITRD_INJECT", "--base native")];
+    built(&description, "answering", &options, || {
+        let _ = std::fs::remove_dir_all(&description);
+        crate::run("cp", &[&"-a", &from, &description]);
+        let units = description.join("root/etc/systemd/system");
+        let wanted = units.join("sockets.target.wants");
+        std::fs::create_dir_all(&wanted).unwrap();
+        let socket = "[Socket]\nListenStream=8080\nAccept=yes\n";
+        std::fs::write(units.join("hello.socket"), socket).unwrap();
+        let service = "[Service]\nExecStart=/bin/echo hello\nStandardOutput=socket\n";
+        std::fs::write(units.join("hello@.service"), service).unwrap();
+        std::os::unix::fs::symlink("../hello.socket", wanted.join("hello.socket")).unwrap();
+    })
+}
+
 /// Builds a copy of `examples/NAME` whose config.xml is changed.
 fn changed(
     name: &str,

@@ -27,7 +27,9 @@ mod record;
 mod small;
 
 pub use disturbed::{Disturbed, Process, succeed};
-pub use example::{Example, debian_13, example, native, strict, with_store, without_dracut};
+pub use example::{
+    Example, answering, debian_13, example, native, strict, with_store, without_dracut,
+};
 pub use exfat::exfat;
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
 pub use machine::{Booted, Running, boot, slot, start};
