@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, answering, boot, command, example, native, root, run, scratch, slot, store, text,
+    Booted, answering, boot, command, example, root, run, scratch, slot, store, text,
     without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
