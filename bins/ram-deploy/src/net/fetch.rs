@@ -7,6 +7,8 @@
 //! fault → the same mirror again → the next mirror → … each was tried: a pause that grows → … no bytes for `limit`: the end
 //! ```
 //!
+//! Too slow is a fault as well: a mirror that sends a byte now and then would hold up everything for ever.
+//!
 //! Nothing that arrives is trusted: the caller verifies it, and says by reading it again that it was wrong. A mirror
 //! that sent wrong bytes is only asked again where there is no other.
 
@@ -21,13 +23,14 @@ const REDIRECTIONS: usize = 5;
 /// The first and the longest pause when every mirror has failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// Bytes that must arrive before a mirror counts as one that works again.
+/// Bytes that must arrive before a mirror counts as one that works again, and that it must send in each
+/// [`Patience::silence`] of waiting.
 const PROGRESS: u64 = 64 << 10;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// How long a server may say nothing.
+    /// How long a server may say nothing, may take for the head of an answer, and may send less than a trickle.
     pub silence: Duration,
     /// How long nothing may arrive from any server.
     pub limit: Duration,
@@ -66,6 +69,31 @@ struct Body {
     next: u64,
 }
 
+/// How fast the current mirror sends: what came while it was waited for.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Counts `bytes` that came after `waited`; `silence` is the time in which [`PROGRESS`] must come.
+    fn count(&mut self, waited: Duration, bytes: u64, silence: Duration) -> Result<(), Fault> {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < silence {
+            return Ok(());
+        }
+        match std::mem::take(self).bytes {
+            PROGRESS.. => Ok(()),
+            bytes => Err(format!(
+                "is too slow: {bytes} bytes in {} s",
+                silence.as_secs()
+            )),
+        }
+    }
+}
+
 /// A file and the bytes of it that are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -90,6 +118,9 @@ pub struct Fetcher<'a> {
     /// Bytes since then.
     progress: u64,
     since: Instant,
+    /// When the last read was over: what lies between two reads is not a server's time.
+    paused: Instant,
+    pace: Pace,
     /// Why it was given up for good.
     ended: Option<Fault>,
 }
@@ -125,6 +156,8 @@ impl<'a> Fetcher<'a> {
             faults: 0,
             progress: 0,
             since: Instant::now(),
+            paused: Instant::now(),
+            pace: Pace::default(),
             ended: None,
         }
     }
@@ -154,7 +187,13 @@ impl<'a> Fetcher<'a> {
     /// # Errors
     /// What each mirror's fault was, when nothing has arrived for the whole limit; then for ever.
     pub fn fill(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<(), Fault> {
-        self.since = Instant::now();
+        self.since += self.paused.elapsed();
+        let filled = self.fill_in_time(wanted, bytes);
+        self.paused = Instant::now();
+        filled
+    }
+
+    fn fill_in_time(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<(), Fault> {
         let mut done = 0;
         while done < bytes.len() {
             let from = wanted.from + done as u64;
@@ -191,6 +230,7 @@ impl<'a> Fetcher<'a> {
         let honest = others.clone().find(|n| !self.mirrors[*n].lied);
         if let Some(next) = honest.or(others.clone().next()) {
             self.current = next;
+            self.pace = Pace::default();
         }
     }
 
@@ -206,6 +246,7 @@ impl<'a> Fetcher<'a> {
     /// Notes a fault and chooses who is asked next, after a pause where all were asked.
     fn failed(&mut self, fault: Fault, place: &str) -> Result<(), Fault> {
         self.body = None;
+        self.pace = Pace::default();
         if let Some(fault) = &self.ended {
             return Err(fault.clone());
         }
@@ -218,9 +259,9 @@ impl<'a> Fetcher<'a> {
         }
         mirror.fault = Some(fault);
         self.faults += 1;
-        self.progress = 0;
+        let came = std::mem::take(&mut self.progress);
         if self.since.elapsed() >= self.patience.limit {
-            let ended = self.all_faults();
+            let ended = self.all_faults(came);
             self.ended = Some(ended.clone());
             return Err(ended);
         }
@@ -235,11 +276,16 @@ impl<'a> Fetcher<'a> {
         Ok(())
     }
 
-    fn all_faults(&self) -> Fault {
+    /// Why it is given up, after `came` bytes from the last mirror.
+    fn all_faults(&self, came: u64) -> Fault {
         let one = |m: &Mirror| Some(format!("{}: {}", m.url, m.fault.as_ref()?));
         let all: Vec<String> = self.mirrors.iter().filter_map(one).collect();
+        let what = match came {
+            0 => "nothing",
+            _ => "too little",
+        };
         format!(
-            "nothing arrived for {} s: {}",
+            "{what} arrived for {} s: {}",
             self.patience.limit.as_secs(),
             all.join("; ")
         )
@@ -252,14 +298,29 @@ impl<'a> Fetcher<'a> {
         }
         let goes_on =
             |b: &Body| b.file == wanted.file && b.next == wanted.from && b.connection.left() > 0;
+        let mut begin = Instant::now();
         let mut body = match self.body.take() {
             Some(body) if goes_on(&body) => body,
-            other => self.ask(wanted, other.map(|b| b.connection))?,
+            other => {
+                let body = self.ask(wanted, other.map(|b| b.connection))?;
+                // Its first answer may take its time; one that answers often with little may not.
+                if self.pace.bytes == 0 {
+                    begin = Instant::now();
+                }
+                body
+            }
         };
         let n = body.connection.read(bytes)?;
         body.next += n as u64;
+        let is_whole = body.next == wanted.size;
         self.body = Some(body);
-        Ok(n)
+        let paced = self
+            .pace
+            .count(begin.elapsed(), n as u64, self.patience.silence);
+        match is_whole {
+            true => Ok(n),
+            false => paced.map(|()| n),
+        }
     }
 
     /// Asks the current mirror, over `kept` where that is free; follows it elsewhere.
@@ -319,6 +380,8 @@ fn elsewhere(url: &Url, location: &str) -> Result<(Url, String), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_redirection_is_a_path_or_another_server() {
@@ -333,5 +396,112 @@ mod tests {
         let fault = elsewhere(&url, "https://o/c").unwrap_err();
         assert!(fault.contains("every byte is verified"), "{fault}");
         assert!(elsewhere(&url, "/c\r\nX: y").is_err());
+    }
+
+    const SILENCE: Duration = Duration::from_millis(400);
+
+    /// The port of a server that does `serve` with each request, which it has read; `from` is where it begins.
+    fn server(serve: impl Fn(&mut TcpStream, usize) + Send + Sync + 'static) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = BufReader::new(client.unwrap());
+                let (mut line, mut from) = (String::new(), 0);
+                while client.read_line(&mut line).unwrap() > 2 {
+                    if let Some(range) = line.strip_prefix("Range: bytes=") {
+                        from = range.trim().trim_end_matches('-').parse().unwrap();
+                    }
+                    line.clear();
+                }
+                serve(client.get_mut(), from);
+            }
+        });
+        Url::parse(&url).unwrap()
+    }
+
+    /// The head of an answer with the rest of `size` bytes.
+    fn head(from: usize, last: usize, size: usize) -> String {
+        let length = last + 1 - from;
+        format!(
+            "HTTP/1.1 206 Partial\r\nConnection: close\r\nContent-Length: {length}\r\nContent-Range: bytes {from}-{last}/{size}\r\n\r\n"
+        )
+    }
+
+    /// Sends `bytes` one by one until nobody listens.
+    fn drip(client: &mut TcpStream, bytes: &[u8]) {
+        for byte in bytes {
+            if client.write_all(&[*byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(SILENCE / 8);
+        }
+    }
+
+    /// Fetches one file of `size` bytes from `urls`; gives its bytes and what was told.
+    fn fetched(urls: Vec<Url>, limit: Duration, size: usize) -> (Result<Vec<u8>, Fault>, String) {
+        let told = std::sync::Mutex::new(String::new());
+        let tell = |line: &str| told.lock().unwrap().push_str(line);
+        let patience = Patience {
+            silence: SILENCE,
+            limit,
+        };
+        let mut fetcher = Fetcher::new(urls, patience, Box::new(|_| Ok(Vec::new())), &tell);
+        let mut bytes = vec![0; size];
+        let wanted = Wanted {
+            file: "f",
+            size: size as u64,
+            from: 0,
+        };
+        let filled = fetcher.fill(wanted, &mut bytes).map(|_| bytes);
+        drop(fetcher);
+        (filled, told.into_inner().unwrap())
+    }
+
+    const SIZE: usize = 200_000;
+
+    fn good() -> Url {
+        server(|client, from| {
+            let answer = [head(from, SIZE - 1, SIZE).as_bytes(), &vec![7; SIZE - from]].concat();
+            let _ = client.write_all(&answer);
+        })
+    }
+
+    /// A body, a head and ranges that come byte by byte: each server is left for the next one.
+    #[test]
+    fn servers_that_drip_are_left() {
+        let body = server(|client, from| {
+            let _ = client.write_all(head(from, SIZE - 1, SIZE).as_bytes());
+            drip(client, &[7; 1000]);
+        });
+        let heads = server(|client, from| {
+            drip(client, head(from, SIZE - 1, SIZE).as_bytes());
+        });
+        let ranges = server(|client, from| {
+            std::thread::sleep(SILENCE / 8);
+            let answer = [head(from, from, SIZE).as_bytes(), &[7]].concat();
+            let _ = client.write_all(&answer);
+        });
+        for (bad, words) in [
+            (body, "is too slow"),
+            (heads, "its answer is not whole after"),
+            (ranges, "is too slow"),
+        ] {
+            let (bytes, told) = fetched(vec![bad, good()], Duration::from_secs(60), SIZE);
+            assert!(bytes == Ok(vec![7; SIZE]), "{told}");
+            assert!(told.contains(words), "{told}");
+        }
+    }
+
+    /// With no other server it ends, although something arrives all the time.
+    #[test]
+    fn a_server_that_drips_is_not_waited_for_for_ever() {
+        let drips = server(|client, from| {
+            let _ = client.write_all(head(from, SIZE - 1, SIZE).as_bytes());
+            drip(client, &[7; 1000]);
+        });
+        let (bytes, _) = fetched(vec![drips], SILENCE * 2, SIZE);
+        let fault = bytes.unwrap_err();
+        assert!(fault.starts_with("too little arrived for"), "{fault}");
     }
 }

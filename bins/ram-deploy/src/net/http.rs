@@ -4,14 +4,17 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::url::Url;
 
 /// Bytes of an answer's head that are read at most.
-const HEAD: u64 = 16 << 10;
+const HEAD: usize = 16 << 10;
 /// Header fields of an answer at most.
 const FIELDS: usize = 64;
+
+/// The fault of a server that answers something else.
+const NO_HTTP: &str = "answers something that is not HTTP";
 
 /// Why a server is of no use now, in words.
 pub type Fault = String;
@@ -24,6 +27,7 @@ pub struct Connection {
     left: u64,
     /// Whether the server keeps the connection after the body.
     keeps: bool,
+    silence: Duration,
 }
 
 /// What a server answers.
@@ -50,7 +54,7 @@ struct Head {
 }
 
 impl Connection {
-    /// Connects. `silence` is how long the server may say nothing, now and later.
+    /// Connects. `silence` is how long the server may say nothing, now and later, and may take for the head of an answer.
     ///
     /// # Errors
     /// What the system says.
@@ -69,6 +73,7 @@ impl Connection {
             stream: BufReader::with_capacity(64 << 10, stream),
             left: 0,
             keeps: true,
+            silence,
         })
     }
 
@@ -116,23 +121,46 @@ impl Connection {
         Ok(Answer::Body)
     }
 
-    /// Reads the head of the answer.
+    /// Reads the head of the answer, which must be whole in time.
     fn head(&mut self) -> Result<Head, Fault> {
+        let end = Instant::now() + self.silence;
         let mut bytes = Vec::new();
-        let mut limited = (&mut self.stream).take(HEAD);
-        loop {
-            let before = bytes.len();
-            let read = limited.read_until(b'\n', &mut bytes);
-            match read.map_err(|e| format!("does not answer: {}", words(&e)))? {
-                0 if before == 0 => {
+        while !bytes.ends_with(b"\n\r\n") && !bytes.ends_with(b"\n\n") {
+            match self.line(&mut bytes, end)? {
+                0 if bytes.is_empty() => {
                     return Err("closed the connection without an answer".to_owned());
                 }
-                0 => return Err("answers something that is not HTTP".to_owned()),
-                _ if matches!(&bytes[before..], b"\r\n" | b"\n") && before > 0 => break,
+                0 => return Err(NO_HTTP.to_owned()),
                 _ => (),
             }
         }
-        parse(&bytes).ok_or_else(|| "answers something that is not HTTP".to_owned())
+        let read_timeout = self.stream.get_ref().set_read_timeout(Some(self.silence));
+        read_timeout.map_err(|e| words(&e))?;
+        parse(&bytes).ok_or_else(|| NO_HTTP.to_owned())
+    }
+
+    /// Reads what is there of a line until `end`; 0 where there will be no more, or too much is there.
+    fn line(&mut self, bytes: &mut Vec<u8>, end: Instant) -> Result<usize, Fault> {
+        let late = format!("its answer is not whole after {} s", self.silence.as_secs());
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late);
+        }
+        let timed = self.stream.get_ref().set_read_timeout(Some(left));
+        let some = timed.and_then(|()| self.stream.fill_buf());
+        let some = some.map_err(|e| match words(&e) {
+            words if bytes.is_empty() => format!("does not answer: {words}"),
+            _ if is_timeout(&e) => late,
+            words => format!("does not answer: {words}"),
+        })?;
+        let line = some
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(some.len(), |n| n + 1);
+        let length = line.min(HEAD - bytes.len());
+        bytes.extend(&some[..length]);
+        self.stream.consume(length);
+        Ok(length)
     }
 
     /// Reads some bytes of the body; never 0 for a `buffer` that is not empty.
@@ -244,10 +272,17 @@ fn range(value: &str) -> Option<(u64, u64, Option<u64>)> {
 
 /// An error of the system for people: a time-out is not "Resource temporarily unavailable".
 fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it is silent".to_owned(),
-        _ => error.to_string(),
+    match is_timeout(error) {
+        true => "it is silent".to_owned(),
+        false => error.to_string(),
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 #[cfg(test)]
