@@ -378,7 +378,7 @@ fn elsewhere(url: &Url, location: &str) -> Result<(Url, String), Fault> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};
@@ -400,8 +400,8 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_millis(400);
 
-    /// The port of a server that does `serve` with each request, which it has read; `from` is where it begins.
-    fn server(serve: impl Fn(&mut TcpStream, usize) + Send + Sync + 'static) -> Url {
+    /// The URL of a server that does `serve` with each request, which it has read; `from` is where it begins.
+    pub(crate) fn server(serve: impl Fn(&mut TcpStream, usize) + Send + Sync + 'static) -> Url {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
