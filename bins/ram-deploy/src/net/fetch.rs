@@ -32,7 +32,7 @@ const PROGRESS: u64 = 64 << 10;
 pub struct Patience {
     /// How long a server may say nothing, may take for the head of an answer, and may send less than a trickle.
     pub silence: Duration,
-    /// How long nothing may arrive from any server.
+    /// How long nothing may arrive from any server; longer where not every one was asked by then.
     pub limit: Duration,
 }
 
@@ -260,7 +260,9 @@ impl<'a> Fetcher<'a> {
         mirror.fault = Some(fault);
         self.faults += 1;
         let came = std::mem::take(&mut self.progress);
-        if self.since.elapsed() >= self.patience.limit {
+        // The first mirror is asked twice in a row, so that then every one had its turn.
+        let all_asked = count == 1 || self.faults > count;
+        if all_asked && self.since.elapsed() >= self.patience.limit {
             let ended = self.all_faults(came);
             self.ended = Some(ended.clone());
             return Err(ended);
@@ -491,6 +493,21 @@ pub(crate) mod tests {
             assert!(bytes == Ok(vec![7; SIZE]), "{told}");
             assert!(told.contains(words), "{told}");
         }
+    }
+
+    /// Silent servers use up the limit before the last one had its turn; it has it all the same.
+    #[test]
+    fn every_mirror_is_asked_before_the_end() {
+        let silent = || {
+            server(|client, _| {
+                // Nothing is said until the other side closes.
+                let _ = std::io::Read::read(client, &mut [0]);
+            })
+        };
+        let (bytes, told) = fetched(vec![silent(), silent(), good()], SILENCE, SIZE);
+        assert!(bytes == Ok(vec![7; SIZE]), "{told}");
+        let (bytes, told) = fetched(vec![silent(), silent()], SILENCE, SIZE);
+        assert!(bytes.is_err(), "{told}");
     }
 
     /// With no other server it ends, although something arrives all the time.
