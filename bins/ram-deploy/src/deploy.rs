@@ -38,6 +38,10 @@ pub trait Source: Sync {
     fn wrong(&self, offset: u64, length: u64) {
         self.forget(offset, length);
     }
+    /// How often what is wrong may be read again: as many places as it can come from.
+    fn tries(&self) -> usize {
+        1
+    }
     /// The offset in words: file and offset in it.
     fn place(&self, offset: u64) -> String;
     /// What to do where it holds something else than it should.
@@ -290,7 +294,7 @@ pub(crate) fn fetch(
     Ok(())
 }
 
-/// Reads a bad frame once more from the medium itself before giving up.
+/// Reads a bad frame again, from wherever else it can come from, before giving up.
 fn again(
     source: &dyn Source,
     work: &Work,
@@ -298,14 +302,19 @@ fn again(
     zstd: &mut Decompressor,
     buffer: &mut [u8],
 ) -> Result<()> {
-    source.wrong(work.offset, work.frame_size as u64);
-    frame.resize(work.frame_size, 0);
-    let what = match source.read(work.offset, &mut frame) {
-        Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
-        Ok(()) => "is damaged (its BLAKE3 differs from the chunk map's)".to_owned(),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => "ends before it should".to_owned(),
-        Err(e) => format!("cannot be read: {e}"),
-    };
+    let mut what = String::new();
+    for _ in 0..source.tries() {
+        source.wrong(work.offset, work.frame_size as u64);
+        frame.resize(work.frame_size, 0);
+        what = match source.read(work.offset, &mut frame) {
+            Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
+            Ok(()) => "is damaged (its BLAKE3 differs from the chunk map's)".to_owned(),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                "ends before it should".to_owned()
+            }
+            Err(e) => format!("cannot be read: {e}"),
+        };
+    }
     Err(Stop::new(
         format!(
             "chunk {} at {} {what}",

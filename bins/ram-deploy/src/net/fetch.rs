@@ -10,7 +10,8 @@
 //! Too slow is a fault as well: a mirror that sends a byte now and then would hold up everything for ever.
 //!
 //! Nothing that arrives is trusted: the caller verifies it, and says by reading it again that it was wrong. A mirror
-//! that sent wrong bytes is only asked again where there is no other.
+//! that sent wrong bytes is only asked again where there is no other. Where several sent a part each, nobody knows whose
+//! is wrong: all of it is asked of one.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -105,6 +106,9 @@ pub struct Wanted<'a> {
     pub from: u64,
 }
 
+/// Who sent what was read: a mirror and its bytes, in their order.
+pub type Senders = Vec<(usize, u64)>;
+
 /// Fetches from mirrors.
 pub struct Fetcher<'a> {
     mirrors: Vec<Mirror>,
@@ -162,12 +166,7 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// The mirror that is asked now.
-    pub fn current(&self) -> usize {
-        self.current
-    }
-
-    /// Its directory.
+    /// The directory of the mirror that is asked now.
     pub fn url(&self) -> Option<&Url> {
         Some(&self.mirrors.get(self.current)?.url)
     }
@@ -182,35 +181,56 @@ impl<'a> Fetcher<'a> {
         self.mirrors.iter().map(|mirror| &mirror.url)
     }
 
-    /// Fills `bytes`.
+    /// Fills `bytes`, and says who sent them.
     ///
     /// # Errors
     /// What each mirror's fault was, when nothing has arrived for the whole limit; then for ever.
-    pub fn fill(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<(), Fault> {
+    pub fn fill(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<Senders, Fault> {
         self.since += self.paused.elapsed();
         let filled = self.fill_in_time(wanted, bytes);
         self.paused = Instant::now();
         filled
     }
 
-    fn fill_in_time(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<(), Fault> {
+    fn fill_in_time(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<Senders, Fault> {
+        let mut senders = Senders::new();
         let mut done = 0;
         while done < bytes.len() {
             let from = wanted.from + done as u64;
             match self.some(Wanted { from, ..wanted }, &mut bytes[done..]) {
                 Ok(n) => {
+                    match senders.last_mut().filter(|last| last.0 == self.current) {
+                        Some((_, bytes)) => *bytes += n as u64,
+                        None => senders.push((self.current, n as u64)),
+                    }
                     done += n;
                     self.worked(n as u64);
                 }
                 Err(fault) => self.failed(fault, &format!("/{} offset {from}", wanted.file))?,
             }
         }
-        Ok(())
+        Ok(senders)
     }
 
-    /// The mirror `liar` sent wrong bytes: another one is asked from now on, where there is one.
-    pub fn distrust(&mut self, liar: usize) {
+    /// Bytes that these mirrors sent are wrong. One alone is a liar: another one is asked from now on, where there is one.
+    /// Of several nobody knows which: one that has no part in it is asked, or else the one that sent the end of it.
+    pub fn distrust(&mut self, senders: &[usize]) {
+        if let [liar] = senders {
+            self.lied(*liar);
+        }
+        if !senders.contains(&self.current) {
+            return;
+        }
         self.body = None;
+        let other = self.others().find(|n| !senders.contains(n));
+        match other {
+            Some(other) => self.ask_from_now_on(other),
+            None if self.mirrors[self.current].lied => self.next(),
+            None => (),
+        }
+    }
+
+    fn lied(&mut self, liar: usize) {
         let Some(mirror) = self.mirrors.get_mut(liar) else {
             return;
         };
@@ -218,20 +238,27 @@ impl<'a> Fetcher<'a> {
             mirror.lied = true;
             (self.tell)(&format!("{} sends wrong bytes", mirror.url));
         }
-        if self.current == liar {
-            self.next();
-        }
+    }
+
+    /// The mirrors that have not sent wrong bytes, from the one after the current on; that one is the last.
+    fn others(&self) -> impl Iterator<Item = usize> {
+        let count = self.mirrors.len();
+        let all = (1..=count).map(move |n| (self.current + n) % count);
+        all.filter(|n| !self.mirrors[*n].lied)
     }
 
     /// The next mirror that has not sent wrong bytes, or just the next one.
     fn next(&mut self) {
-        let count = self.mirrors.len();
-        let others = (1..=count).map(|n| (self.current + n) % count);
-        let honest = others.clone().find(|n| !self.mirrors[*n].lied);
-        if let Some(next) = honest.or(others.clone().next()) {
-            self.current = next;
-            self.pace = Pace::default();
+        let honest = self.others().next();
+        let after = (self.current + 1).checked_rem(self.mirrors.len());
+        if let Some(next) = honest.or(after) {
+            self.ask_from_now_on(next);
         }
+    }
+
+    fn ask_from_now_on(&mut self, mirror: usize) {
+        self.current = mirror;
+        self.pace = Pace::default();
     }
 
     fn worked(&mut self, bytes: u64) {
@@ -508,6 +535,28 @@ pub(crate) mod tests {
         assert!(bytes == Ok(vec![7; SIZE]), "{told}");
         let (bytes, told) = fetched(vec![silent(), silent()], SILENCE, SIZE);
         assert!(bytes.is_err(), "{told}");
+    }
+
+    /// Of several senders the one that sent the end is asked for all of it, and is then known to lie or not.
+    #[test]
+    fn nobody_is_called_a_liar_for_anothers_part() {
+        let urls = |count| vec![Url::parse("http://a").unwrap(); count];
+        let names = || Box::new(|_: &str| Ok(Vec::new()));
+        let mut two = Fetcher::new(urls(2), Patience::default(), names(), &|_| ());
+        two.current = 1;
+        two.distrust(&[0, 1]);
+        assert_eq!((two.current, two.others().count()), (1, 2));
+        two.distrust(&[1]);
+        assert_eq!((two.current, two.others().count()), (0, 1));
+        // All of them lie: each in its turn.
+        two.distrust(&[0]);
+        assert_eq!((two.current, two.others().count()), (1, 0));
+        let mut three = Fetcher::new(urls(3), Patience::default(), names(), &|_| ());
+        three.distrust(&[2, 0]);
+        assert_eq!((three.current, three.others().count()), (1, 3));
+        // Who is asked now has no part in it.
+        three.distrust(&[2]);
+        assert_eq!((three.current, three.others().count()), (1, 2));
     }
 
     /// With no other server it ends, although something arrives all the time.

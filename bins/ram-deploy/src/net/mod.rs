@@ -165,11 +165,12 @@ fn small(
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     for _ in 0..TRIES * fetcher.mirrors() {
         let from = 0;
-        fetcher.fill(Wanted { file, size, from }, &mut bytes)?;
+        let senders = fetcher.fill(Wanted { file, size, from }, &mut bytes)?;
         if is_right(&bytes) {
             return Ok(Some(bytes));
         }
-        fetcher.distrust(fetcher.current());
+        let senders: Vec<usize> = senders.into_iter().map(|(mirror, _)| mirror).collect();
+        fetcher.distrust(&senders);
     }
     Ok(None)
 }

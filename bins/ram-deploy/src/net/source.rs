@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use store::chunk_map::ChunkMap;
 
-use super::fetch::{Fetcher, Wanted};
+use super::fetch::{Fetcher, Senders, Wanted};
 use crate::config;
 use crate::deploy::Source;
 
@@ -42,8 +42,8 @@ struct State<'a> {
     elsewhere: Vec<Range<u64>>,
     /// What was read ahead: offset and bytes, the oldest first.
     ahead: VecDeque<(u64, Vec<u8>)>,
-    /// The last reads: offset and mirror.
-    origins: VecDeque<(u64, usize)>,
+    /// The last reads: offset and who sent what from there on.
+    origins: VecDeque<(u64, Senders)>,
 }
 
 impl<'a> Remote<'a> {
@@ -105,11 +105,32 @@ impl State<'_> {
         found.is_some_and(|r| r.start < bytes.end)
     }
 
-    fn remember(&mut self, offset: u64) {
-        self.origins.push_back((offset, self.fetcher.current()));
+    fn remember(&mut self, offset: u64, senders: Senders) {
+        self.origins.push_back((offset, senders));
         if self.origins.len() > READS {
             self.origins.pop_front();
         }
+    }
+
+    /// The mirrors that sent some of these bytes when they were read last.
+    fn senders(&self, bytes: Range<u64>) -> Vec<usize> {
+        let length = |senders: &Senders| -> u64 { senders.iter().map(|(_, n)| n).sum() };
+        let holds = |(at, senders): &&(u64, Senders)| {
+            *at <= bytes.start && bytes.end <= at + length(senders)
+        };
+        let Some((at, senders)) = self.origins.iter().rev().find(holds) else {
+            return Vec::new();
+        };
+        let mut end = *at;
+        let mut found: Vec<usize> = Vec::new();
+        for (mirror, length) in senders {
+            let start = end;
+            end += length;
+            if start < bytes.end && bytes.start < end && !found.contains(mirror) {
+                found.push(*mirror);
+            }
+        }
+        found
     }
 
     /// Takes bytes out of what was read ahead; whether they are there.
@@ -139,16 +160,18 @@ impl State<'_> {
 impl Remote<'_> {
     /// Fills `bytes` from the files.
     fn fill(&self, state: &mut State<'_>, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut senders = Senders::new();
         let end = offset + bytes.len() as u64;
         let mut rest = bytes;
         for (part, from, length) in self.pieces(offset, rest.len() as u64) {
             let (now, later) = rest.split_at_mut(length as usize);
             let (file, size) = (part.name.as_str(), part.length);
             let filled = state.fetcher.fill(Wanted { file, size, from }, now);
-            filled.map_err(io::Error::other)?;
+            senders.extend(filled.map_err(io::Error::other)?);
             rest = later;
         }
         state.next = end;
+        state.remember(offset, senders);
         match rest.is_empty() {
             true => Ok(()),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -166,12 +189,15 @@ impl Source for Remote<'_> {
         if state.reads_through(offset) {
             let mut between = vec![0; (offset - next) as usize];
             self.fill(&mut state, next, &mut between)?;
-            state.remember(next);
             state.keep(next, between);
         }
-        self.fill(&mut state, offset, bytes)?;
-        state.remember(offset);
-        Ok(())
+        self.fill(&mut state, offset, bytes)
+    }
+
+    /// Each mirror may have its turn.
+    fn tries(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.fetcher.mirrors().max(1)
     }
 
     /// It is asked of another mirror from now on, where there is one.
@@ -180,16 +206,8 @@ impl Source for Remote<'_> {
         state
             .ahead
             .retain(|(at, held)| at + held.len() as u64 <= offset || *at >= offset + length);
-        let before = |(from, _): &&(u64, usize)| *from <= offset;
-        let origin = state
-            .origins
-            .iter()
-            .rev()
-            .filter(before)
-            .max_by_key(|(from, _)| *from);
-        if let Some((_, mirror)) = origin.copied() {
-            state.fetcher.distrust(mirror);
-        }
+        let senders = state.senders(offset..offset + length);
+        state.fetcher.distrust(&senders);
     }
 
     /// Nothing of it is cached by the system.
