@@ -85,13 +85,21 @@ impl Interface {
     }
 }
 
-/// All interfaces that may be meant, the one that the firmware used first.
-fn interfaces(request: &Request) -> Vec<Interface> {
+/// All interfaces of devices.
+fn interfaces() -> Vec<Interface> {
     let entries = fs::read_dir(INTERFACES).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut all: Vec<Interface> = names.filter_map(|name| Interface::named(&name)).collect();
+    names.filter_map(|name| Interface::named(&name)).collect()
+}
+
+/// Those of `all` that may be meant: the one that is named, or the one that the firmware used. For the first half of the
+/// time no other one is, however soon its cable is known; after that all are, it first: firmware may know another address
+/// of it than the kernel.
+fn meant(mut all: Vec<Interface>, request: &Request, is_first_half: bool) -> Vec<Interface> {
     if let Some(name) = &request.interface {
         all.retain(|i| i.name == *name);
+    } else if request.mac.is_some() && is_first_half {
+        all.retain(|i| request.mac == Some(i.mac));
     }
     all.sort_by_key(|i| (request.mac != Some(i.mac), i.name.clone()));
     all
@@ -115,7 +123,7 @@ pub fn find(
     let (mut told, mut last) = (false, String::new());
     loop {
         loader.load_for_devices(console);
-        let all = interfaces(request);
+        let all = meant(interfaces(), request, begin.elapsed() < limit / 2);
         for interface in all
             .iter()
             .filter(|i| i.is_settled() || begin.elapsed() >= UDEV)
@@ -204,6 +212,7 @@ fn sentence(all: &[Interface], last: &str, limit: Duration) -> Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmdline::Cmdline;
 
     #[test]
     fn what_was_seen_is_told() {
@@ -220,6 +229,30 @@ mod tests {
             answer.contains("eth0: no DHCP server answered; look at"),
             "{answer}"
         );
+    }
+
+    #[test]
+    fn the_firmwares_interface_is_the_only_one_at_first() {
+        let all: Vec<Interface> = (0..3)
+            .map(|n| Interface {
+                name: format!("eth{n}"),
+                mac: [n; 6],
+            })
+            .collect();
+        let names = |line: &str, is_first_half| -> Vec<String> {
+            let line = format!("rd.kiwi.install.pxe {line}");
+            let request = crate::net::words::request(&Cmdline::parse(&line));
+            let meant = meant(all.clone(), &request.unwrap().unwrap(), is_first_half);
+            meant.into_iter().map(|i| i.name).collect()
+        };
+        let bound = "BOOTIF=01-02-02-02-02-02-02";
+        assert_eq!(names(bound, true), ["eth2"]);
+        assert_eq!(names(bound, false), ["eth2", "eth0", "eth1"]);
+        // It may appear later.
+        assert!(names("BOOTIF=01-07-07-07-07-07-07", true).is_empty());
+        assert_eq!(names("", true), ["eth0", "eth1", "eth2"]);
+        // Who names one means it.
+        assert_eq!(names(&format!("{bound} ip=eth1:dhcp"), true), ["eth1"]);
     }
 
     #[test]
