@@ -97,10 +97,12 @@ pub fn open<'a>(
 }
 
 impl Network<'_> {
-    /// Closes every connection and switches the interface off. Gives its name, and the media that were read.
+    /// Closes every connection and leaves the interface as it was found. Says what became of it, and gives the media that
+    /// were read.
     pub fn release(self) -> (String, Vec<Medium>) {
         let Self { payload, link, .. } = self;
-        (link.name.clone(), payload.into_media())
+        let media = payload.into_media();
+        (link.close(), media)
     }
 }
 
