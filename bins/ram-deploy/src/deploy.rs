@@ -20,10 +20,13 @@ use zstd::bulk::Decompressor;
 use crate::pages::{self, Aligned};
 use crate::stop::{Result, Stop};
 
-/// Bytes that all buffers together may take.
+/// Bytes that all buffers together may take, whatever the store: the rest of [`crate::ram::WORKING_BYTES`] is the program,
+/// the chunk map, and the two chunks that are read now and written last.
 const BUDGET: u64 = 40 << 20;
 /// Bytes of it that wait for a worker.
 const WAITING: u64 = 8 << 20;
+/// Bytes of it that are read ahead over a network rather than left out: who reads with several threads asks for them soon.
+pub(crate) const AHEAD: u64 = 4 << 20;
 
 /// Where frames come from.
 pub trait Source: Sync {
@@ -126,11 +129,24 @@ fn waiting(chunk_size: u64) -> usize {
     (WAITING / chunk_size).clamp(1, 32) as usize
 }
 
-/// Worker threads for chunks of `chunk_size` bytes on `cpus` processors, within [`BUDGET`].
+/// Bytes that a worker takes: a frame, a plain chunk, and zstd's own or a piece of a file.
+pub(crate) fn each(chunk_size: u64) -> u64 {
+    2 * chunk_size + (1 << 20)
+}
+
+/// Bytes that are left for workers and for what they share.
+pub(crate) fn left(beside: u64) -> u64 {
+    BUDGET - AHEAD - beside
+}
+
+/// Worker threads for chunks of `chunk_size` bytes on `cpus` processors, so that all buffers take no more than 40 MiB.
 pub fn workers(chunk_size: u64, cpus: usize) -> usize {
-    let each = 2 * chunk_size + (1 << 20);
-    let fit = (BUDGET - WAITING) / each;
-    cpus.min(fit as usize).clamp(1, 16)
+    fitting(left(WAITING), each(chunk_size), cpus)
+}
+
+/// So many threads that take `each` bytes fit into `bytes`, and one in any case.
+pub(crate) fn fitting(bytes: u64, each: u64, cpus: usize) -> usize {
+    cpus.min((bytes / each) as usize).clamp(1, 16)
 }
 
 struct Shared<'a> {

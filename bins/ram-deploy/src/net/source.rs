@@ -9,12 +9,10 @@ use store::chunk_map::ChunkMap;
 
 use super::fetch::{Fetcher, Senders, Wanted};
 use crate::config;
-use crate::deploy::Source;
+use crate::deploy::{AHEAD, Source};
 
 /// Reads whose mirror is remembered: frames that are not verified yet are among the last ones.
 const READS: usize = 64;
-/// Bytes that are read ahead rather than left out: who reads with several threads asks for them soon.
-const AHEAD: u64 = 8 << 20;
 /// Bytes that a new request costs more than: so many are read although they are had from elsewhere.
 const WORTH: u64 = 1 << 20;
 
@@ -145,15 +143,15 @@ impl State<'_> {
         true
     }
 
-    /// Keeps bytes for later reads, and not more than [`AHEAD`] of them.
-    fn keep(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.ahead.push_back((offset, bytes));
-        let held = |ahead: &VecDeque<(u64, Vec<u8>)>| -> usize {
-            ahead.iter().map(|(_, b)| b.len()).sum()
+    /// Room for so many bytes that are kept for later reads: with them no more than [`AHEAD`] are.
+    fn make_room(&mut self, length: u64) -> Vec<u8> {
+        let held = |ahead: &VecDeque<(u64, Vec<u8>)>| -> u64 {
+            ahead.iter().map(|(_, b)| b.len() as u64).sum()
         };
-        while held(&self.ahead) as u64 > AHEAD {
+        while !self.ahead.is_empty() && held(&self.ahead) + length > AHEAD {
             self.ahead.pop_front();
         }
+        vec![0; length as usize]
     }
 }
 
@@ -187,9 +185,9 @@ impl Source for Remote<'_> {
         }
         let next = state.next;
         if state.reads_through(offset) {
-            let mut between = vec![0; (offset - next) as usize];
+            let mut between = state.make_room(offset - next);
             self.fill(&mut state, next, &mut between)?;
-            state.keep(next, between);
+            state.ahead.push_back((next, between));
         }
         self.fill(&mut state, offset, bytes)
     }
@@ -259,6 +257,22 @@ mod tests {
         ] {
             assert_eq!(is_elsewhere(range.clone()), expected, "{range:?}");
         }
+    }
+
+    #[test]
+    fn room_is_made_before_it_is_taken() {
+        let remote = remote();
+        let mut state = remote.state.lock().unwrap();
+        for n in 0..9 {
+            let bytes = state.make_room(AHEAD / 4 + 1);
+            let held: usize = state.ahead.iter().map(|(_, b)| b.len()).sum();
+            assert!((held + bytes.len()) as u64 <= AHEAD, "{n}");
+            state.ahead.push_back((n, bytes));
+        }
+        let offsets: Vec<u64> = state.ahead.iter().map(|(at, _)| *at).collect();
+        assert_eq!(offsets, [6, 7, 8]);
+        assert_eq!(state.make_room(AHEAD).len() as u64, AHEAD);
+        assert!(state.ahead.is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::ram;
 use crate::root::SYSROOT;
 use crate::stop::{Result, Stop};
 
-use super::chunks::Chunks;
+use super::chunks::{self, Chunks};
 use super::unpack::Unpack;
 
 /// The least that may be written to a root, in bytes: a system's journal, state and run-time files.
@@ -66,7 +66,9 @@ impl Tmpfs {
         from: &str,
         console: &Console,
     ) -> Result<()> {
-        let chunks = Chunks::new(map, source, config.root());
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = chunks::threads(map.chunk_size, cpus);
+        let chunks = Chunks::new(map, source, config.root(), threads);
         let root = Path::new(SYSROOT);
         let unpack = Unpack::new(&chunks, root).map_err(failed)?;
         let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
@@ -88,9 +90,7 @@ impl Tmpfs {
                 time: begin.elapsed(),
             });
         };
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = deploy::workers(map.chunk_size, cpus);
-        let refused = unpack.run(workers, &tell).map_err(failed)?;
+        let refused = unpack.run(threads, &tell).map_err(failed)?;
         say_done(begin, refused, console);
         adapt_fstab(root, "tmpfs").map_err(failed)
     }
