@@ -34,8 +34,8 @@ use crate::pieces::Pieces;
 use crate::sign::SigningKey;
 
 /// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces. 3: `root=ramforge`.
-/// 4: it boots as a file. 5: the network boot set.
-const VERSION: u32 = 5;
+/// 4: it boots as a file. 5: the network boot set. 6: PXELINUX boots at once where the timeout is 0.
+const VERSION: u32 = 6;
 
 fn main() -> ExitCode {
     let about =
