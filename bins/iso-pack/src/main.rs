@@ -153,25 +153,30 @@ fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
         })?),
         false => None,
     };
-    let entry = |firmware: &str, medium: &str, signed| BootEntry {
-        firmware: firmware.to_owned(),
-        medium: medium.to_owned(),
-        signed,
-    };
     Ok(Media {
         format: Media::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         iso,
         volid: image.volume_id,
-        boot: vec![
-            entry("bios", "cd", false),
-            entry("uefi", "cd", signed),
-            entry("bios", "disk", false),
-            entry("uefi", "disk", signed),
-        ],
+        boot: boot_entries(signed),
         kernelcmdline,
         network,
     })
+}
+
+/// How the medium boots; `signed`: under UEFI with a loader that firmware with Secure Boot takes.
+fn boot_entries(signed: bool) -> Vec<BootEntry> {
+    let entry = |firmware: &str, medium: &str, signed| BootEntry {
+        firmware: firmware.to_owned(),
+        medium: medium.to_owned(),
+        signed,
+    };
+    vec![
+        entry("bios", "cd", false),
+        entry("uefi", "cd", signed),
+        entry("bios", "disk", false),
+        entry("uefi", "disk", signed),
+    ]
 }
 
 /// The image as an object. Every piece is read once, for the ISO's name and to see that it is whole: a damaged one

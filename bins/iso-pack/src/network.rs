@@ -90,22 +90,27 @@ pub(crate) fn set(
     }
     set.parts(&names.kernel, &store.parts(&input.rootfs.kernel.image)?)?;
     set.parts(&names.initrd, &store.parts(&input.initrd.image)?)?;
-    let object = input.disk.medium_map();
-    set.parts("ramforge/map", &[object])?;
-    if let Some(key) = &options.sign {
-        set.bytes("ramforge/map.sig", &key.sign(&store.get(&object)?))?;
-    }
-    let map = ChunkMap::parse(&store.get(&object)?);
-    let map = map.map_err(|e| Error::damaged(e.to_string()))?;
-    for (n, frames) in map.payload_files().iter().enumerate() {
-        set.parts(&format!("ramforge/frames.{n:03}"), frames)?;
-    }
+    set.payload(options, &input.disk.medium_map())?;
     let sums = std::mem::take(&mut set.sums);
     set.bytes("SHA256SUMS", sums.as_bytes())?;
     Ok(set.files)
 }
 
 impl Set<'_> {
+    /// The chunk map, its signature, and the frames.
+    fn payload(&mut self, options: &Options, object: &Object) -> Result<()> {
+        self.parts("ramforge/map", &[*object])?;
+        let text = self.store.get(object)?;
+        if let Some(key) = &options.sign {
+            self.bytes("ramforge/map.sig", &key.sign(&text))?;
+        }
+        let map = ChunkMap::parse(&text).map_err(|e| Error::damaged(e.to_string()))?;
+        for (n, frames) in map.payload_files().iter().enumerate() {
+            self.parts(&format!("ramforge/frames.{n:03}"), frames)?;
+        }
+        Ok(())
+    }
+
     fn bytes(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         let object = self.store.put(bytes)?;
         self.add(path, object, Sha256::digest(bytes).as_slice());
