@@ -372,7 +372,7 @@ impl<'a> Fetcher<'a> {
                         next: wanted.from,
                     });
                 }
-                Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &location)?,
+                Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &path, &location)?,
             }
         }
         Err(format!("sends {path} from one place to another for ever"))
@@ -395,15 +395,46 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// The server and path that a redirection names.
-fn elsewhere(url: &Url, location: &str) -> Result<(Url, String), Fault> {
-    if location.starts_with('/') && location.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok((url.clone(), location.to_owned()));
-    }
+/// The server and path that a redirection from `path` names (RFC 3986, 5.2).
+fn elsewhere(url: &Url, path: &str, location: &str) -> Result<(Url, String), Fault> {
     let refuse = |why| format!("sends to {location}: {why}");
-    let path = location.splitn(4, '/').nth(3).unwrap_or_default();
-    let host = Url::parse(location.split(['?', '#']).next().unwrap_or_default());
-    Ok((host.map_err(refuse)?, format!("/{path}")))
+    let to = location.split('#').next().unwrap_or_default();
+    if !to.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(refuse("expected no blanks in it".to_owned()));
+    }
+    let head = to.split(['/', '?']).next().unwrap_or_default();
+    if head.contains(':') || to.starts_with("//") {
+        let whole = match head.is_empty() {
+            true => format!("http:{to}"),
+            false => to.to_owned(),
+        };
+        let rest = whole.splitn(4, '/').nth(3).unwrap_or_default();
+        let host = Url::parse(whole.split('?').next().unwrap_or_default());
+        return Ok((host.map_err(refuse)?, format!("/{rest}")));
+    }
+    let file = path.split('?').next().unwrap_or_default();
+    let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let path = match to.chars().next() {
+        None => path.to_owned(),
+        Some('/') => to.to_owned(),
+        Some('?') => format!("{file}{to}"),
+        Some(_) => normal(&format!("{directory}/{to}")),
+    };
+    Ok((url.clone(), path))
+}
+
+/// `path` without `.` and `..`.
+fn normal(path: &str) -> String {
+    let (file, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut parts: Vec<&str> = Vec::new();
+    for part in file.split('/').skip(1) {
+        match part {
+            "." => (),
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}{query}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -415,16 +446,41 @@ pub(crate) mod tests {
     #[test]
     fn a_redirection_is_a_path_or_another_server() {
         let url = Url::parse("http://a/b").unwrap();
-        let (same, path) = elsewhere(&url, "/c/map?x=1").unwrap();
-        assert_eq!((same, path.as_str()), (url.clone(), "/c/map?x=1"));
-        let (other, path) = elsewhere(&url, "http://o:81/c/map?x=1").unwrap();
-        assert_eq!(
-            (other.authority(), path.as_str()),
-            ("o:81".into(), "/c/map?x=1")
-        );
-        let fault = elsewhere(&url, "https://o/c").unwrap_err();
+        let to = |location| {
+            let found = elsewhere(&url, "/b/ramforge/map?old", location);
+            found.map(|(url, path)| format!("{}{path}", url.authority()))
+        };
+        for (location, expected) in [
+            ("/c/map?x=1", "a/c/map?x=1"),
+            ("http://o:81/c/map?x=1", "o:81/c/map?x=1"),
+            ("//o/c#f", "o/c"),
+            ("http://o", "o/"),
+            ("frames", "a/b/ramforge/frames"),
+            ("../c/./map?u=http://x/..", "a/b/c/map?u=http://x/.."),
+            ("../../../map", "a/map"),
+            ("?new", "a/b/ramforge/map?new"),
+        ] {
+            assert_eq!(to(location).as_deref(), Ok(expected), "{location}");
+        }
+        let fault = to("https://o/c").unwrap_err();
         assert!(fault.contains("every byte is verified"), "{fault}");
-        assert!(elsewhere(&url, "/c\r\nX: y").is_err());
+        assert!(to("/c\r\nX: y").is_err() && to("ftp:c").is_err());
+    }
+
+    /// A server may say something before its answer, and a field in another encoding.
+    #[test]
+    fn what_is_said_before_the_answer_is_no_answer() {
+        let (bytes, told) = fetched(
+            vec![server(|client, from| {
+                let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+                let head = head(from, SIZE - 1, SIZE);
+                let answer = [early.as_bytes(), head.as_bytes(), &vec![7; SIZE - from]].concat();
+                let _ = client.write_all(&answer);
+            })],
+            SILENCE,
+            SIZE,
+        );
+        assert!(bytes == Ok(vec![7; SIZE]) && told.is_empty(), "{told}");
     }
 
     const SILENCE: Duration = Duration::from_millis(400);

@@ -104,7 +104,12 @@ impl Connection {
         let stream = self.stream.get_mut();
         let asked = stream.write_all(request.as_bytes());
         asked.map_err(|e| format!("takes no request: {}", words(&e)))?;
-        let head = self.head()?;
+        let end = Instant::now() + self.silence;
+        let mut head = self.head(end)?;
+        // What a server says before its answer (RFC 9110, 15.2).
+        while (100..200).contains(&head.status) {
+            head = self.head(end)?;
+        }
         self.keeps = head.keeps;
         self.left = 0;
         match (head.status, head.location) {
@@ -121,9 +126,8 @@ impl Connection {
         Ok(Answer::Body)
     }
 
-    /// Reads the head of the answer, which must be whole in time.
-    fn head(&mut self) -> Result<Head, Fault> {
-        let end = Instant::now() + self.silence;
+    /// Reads the head of an answer, which must be whole until `end`.
+    fn head(&mut self, end: Instant) -> Result<Head, Fault> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\n\r\n") && !bytes.ends_with(b"\n\n") {
             match self.line(&mut bytes, end)? {
@@ -230,33 +234,39 @@ fn parse(bytes: &[u8]) -> Option<Head> {
         ..Head::default()
     };
     for field in response.headers.iter() {
-        let value = std::str::from_utf8(field.value).ok()?.trim();
-        match field.name.to_ascii_lowercase().as_str() {
+        // What is not UTF-8 is in a field that is not read here, or makes no sense there.
+        let value = String::from_utf8_lossy(field.value);
+        head.note(&field.name.to_ascii_lowercase(), value.trim())?;
+    }
+    Some(head)
+}
+
+impl Head {
+    /// Notes what a field says; `None` where that makes no sense.
+    fn note(&mut self, name: &str, value: &str) -> Option<()> {
+        match name {
             // Two lengths that differ are no length.
             "content-length" => {
                 let length = value.parse().ok()?;
-                if head.length.is_some_and(|other| other != length) {
+                if self.length.is_some_and(|other| other != length) {
                     return None;
                 }
-                head.length = Some(length);
+                self.length = Some(length);
             }
-            "content-range" => head.range = Some(range(value)?),
-            "location" => head.location = Some(value.to_owned()),
+            "content-range" => self.range = Some(range(value)?),
+            "location" => self.location = Some(value.to_owned()),
             "transfer-encoding" | "content-encoding" => {
-                head.coded |= !value.eq_ignore_ascii_case("identity");
+                self.coded |= !value.eq_ignore_ascii_case("identity");
             }
             "connection" => {
-                let says = |word: &str| {
-                    value
-                        .split(',')
-                        .any(|w| w.trim().eq_ignore_ascii_case(word))
-                };
-                head.keeps = (head.keeps || says("keep-alive")) && !says("close");
+                let words = value.split(',').map(str::trim);
+                let says = |word: &str| words.clone().any(|w| w.eq_ignore_ascii_case(word));
+                self.keeps = (self.keeps || says("keep-alive")) && !says("close");
             }
             _ => (),
         }
+        Some(())
     }
-    Some(head)
 }
 
 /// `bytes FIRST-LAST/TOTAL`, where TOTAL may be `*`.
@@ -303,6 +313,8 @@ mod tests {
         let coded =
             parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
         assert!(coded.is_some_and(|h| h.coded && !h.keeps));
+        let foreign = parse(b"HTTP/1.1 200 OK\r\nX-Place: M\xfcnchen\r\nContent-Length: 5\r\n\r\n");
+        assert!(foreign.is_some_and(|h| h.length == Some(5)));
         for bad in [
             &b"SSH-2.0-OpenSSH\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",

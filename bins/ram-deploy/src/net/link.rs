@@ -173,16 +173,17 @@ fn interfaces() -> Vec<Interface> {
     names().filter_map(|name| Interface::named(&name)).collect()
 }
 
-/// Those of `all` that may be meant: the one that is named, or the one that the firmware used. For the first half of the
+/// Those of `all` that may be meant: those that are named, or the one that the firmware used. For the first half of the
 /// time no other one is, however soon its cable is known; after that all are, it first: firmware may know another address
 /// of it than the kernel.
 fn meant(mut all: Vec<Interface>, request: &Request, is_first_half: bool) -> Vec<Interface> {
-    if let Some(name) = &request.interface {
-        all.retain(|i| i.name == *name);
-    } else if request.mac.is_some() && is_first_half {
-        all.retain(|i| request.mac == Some(i.mac));
+    let is_it = |i: &Interface| request.mac == Some(i.mac);
+    let are_named = request.ways.iter().all(|way| way.interface.is_some());
+    all.retain(|i| request.way(&i.name).is_some());
+    if request.mac.is_some() && is_first_half && (!are_named || all.iter().any(is_it)) {
+        all.retain(is_it);
     }
-    all.sort_by_key(|i| (request.mac != Some(i.mac), i.name.clone()));
+    all.sort_by_key(|i| (!is_it(i), i.name.clone()));
     all
 }
 
@@ -239,7 +240,7 @@ fn control() -> Result<(UdpSocket, Cards)> {
 
 /// What the machine shall know of the network behind `interface`.
 fn address(interface: &Interface, request: &Request, left: Duration) -> io::Result<Lease> {
-    if let Address::Static(lease) = &request.address {
+    if let Some(Address::Static(lease)) = request.way(&interface.name) {
         return Ok(lease.clone());
     }
     let socket = dhcp::socket(&interface.name)?;
@@ -382,6 +383,12 @@ mod tests {
         // Who names one means it.
         assert_eq!(
             names(&format!("{bound} ip=no-eth1:dhcp"), true),
+            ["no-eth1"]
+        );
+        let two = "ip=no-eth0:dhcp ip=no-eth1:dhcp";
+        assert_eq!(names(two, true), ["no-eth0", "no-eth1"]);
+        assert_eq!(
+            names(&format!("{two} BOOTIF=01-01-01-01-01-01-01"), true),
             ["no-eth1"]
         );
     }

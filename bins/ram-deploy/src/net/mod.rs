@@ -69,6 +69,9 @@ pub fn open<'a>(
     console: &Console,
     tell: &'a fetch::Tell<'a>,
 ) -> Result<Network<'a>> {
+    for remark in &request.remarks {
+        console.say(&format!("warning: {remark}"));
+    }
     let limit = limit.unwrap_or(WAIT);
     let link = link::find(&request, limit, loader, console)?;
     let urls = match request.urls.is_empty() {
