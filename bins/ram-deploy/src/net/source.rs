@@ -10,6 +10,7 @@ use store::chunk_map::ChunkMap;
 use super::fetch::{Fetcher, Senders, Wanted};
 use crate::config;
 use crate::deploy::{AHEAD, Source};
+use crate::payload::parts::{self, Part};
 
 /// Reads whose mirror is remembered: frames that are not verified yet are among the last ones.
 const READS: usize = 64;
@@ -21,14 +22,6 @@ const WORTH: u64 = 1 << 20;
 pub struct Remote<'a> {
     files: Vec<Part>,
     state: Mutex<State<'a>>,
-}
-
-/// One payload file.
-#[derive(Debug)]
-struct Part {
-    name: String,
-    start: u64,
-    length: u64,
 }
 
 #[derive(Debug)]
@@ -77,14 +70,6 @@ impl<'a> Remote<'a> {
     pub fn without(&self, elsewhere: Vec<Range<u64>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.elsewhere = elsewhere;
-    }
-
-    fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = (&Part, u64, u64)> {
-        self.files.iter().filter_map(move |part| {
-            let start = offset.max(part.start);
-            let end = (offset + length).min(part.start + part.length);
-            (start < end).then(|| (part, start - part.start, end - start))
-        })
     }
 }
 
@@ -161,7 +146,7 @@ impl Remote<'_> {
         let mut senders = Senders::new();
         let end = offset + bytes.len() as u64;
         let mut rest = bytes;
-        for (part, from, length) in self.pieces(offset, rest.len() as u64) {
+        for (part, from, length) in parts::pieces(&self.files, offset, rest.len() as u64) {
             let (now, later) = rest.split_at_mut(length as usize);
             let (file, size) = (part.name.as_str(), part.length);
             let filled = state.fetcher.fill(Wanted { file, size, from }, now);
@@ -214,7 +199,7 @@ impl Source for Remote<'_> {
     fn place(&self, offset: u64) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let url = state.fetcher.url().map(ToString::to_string);
-        let found = self.pieces(offset, 1).next();
+        let found = parts::pieces(&self.files, offset, 1).next();
         let place = found.map(|(part, at, _)| format!("{} offset {at}", part.name));
         url.unwrap_or_default() + &place.unwrap_or_else(|| format!("payload offset {offset}"))
     }
