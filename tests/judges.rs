@@ -225,6 +225,7 @@ fn cpio_reads_every_segment() {
             ("deploy", "ram-deploy"),
             ("deploy", "/brd.ko"),
             ("configuration", "etc/ramforge/deploy.json"),
+            ("configuration", "etc/ramforge/deploy.json.b3"),
         ] {
             let names = names(segment);
             assert!(
@@ -241,7 +242,6 @@ fn cpio_reads_every_segment() {
     }
 }
 
-/// `NAME|EPOCH|VERSION|RELEASE|ARCH|DISTURL|LICENSE`, a line per package of the lock.
 /// What runs in every initramfs takes its RAM there: one static program below 3 MiB.
 #[test]
 fn ram_deploy_is_static_and_small() {
@@ -253,6 +253,7 @@ fn ram_deploy_is_static_and_small() {
     assert!(size < 3 << 20, "{size} bytes");
 }
 
+/// `NAME|EPOCH|VERSION|RELEASE|ARCH|DISTURL|LICENSE`, a line per package of the lock.
 #[test]
 fn the_package_list_is_the_lock() {
     for built in examples() {

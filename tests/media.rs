@@ -121,6 +121,21 @@ fn a_choice_switches_the_machine_off() {
     assert_eq!(end, "guest-shutdown");
 }
 
+/// Whoever stands before the machine answers with a USB keyboard, which needs drivers of its own.
+#[test]
+fn a_usb_keyboard_answers() {
+    let full = native("debian-ram");
+    let ram = full.least_ram_mib() * 3 / 4;
+    let mut machine = Machine::new(&full.iso, Bus::Cd, Firmware::Bios, ram);
+    machine.usb_keyboard = true;
+    let mut machine = start("keyboard-off", &machine);
+    machine.wait_for(r"ramforge: nothing was started; type .*\n");
+    // Its drivers come one after the other: controller, hub, keyboard.
+    machine.wait_for(r"input: QEMU QEMU USB Keyboard .*\n");
+    machine.press(&["p", "ret"]);
+    machine.wait_for("reboot: Power down");
+}
+
 #[test]
 fn a_machine_restarts_by_itself_after_a_failure() {
     let scratch = scratch();

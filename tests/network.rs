@@ -87,48 +87,94 @@ fn runs_from_ram(mut system: Booted, root: &str) {
     }
 }
 
-/// iPXE fetches its script, kernel and initrd over HTTP; the system is fetched from the place of the script.
+/// Appends words to the kernel command line in iPXE's script.
+fn add_words(set: &Path, words: &str) {
+    let path = set.join("boot.ipxe");
+    let text = fs::read_to_string(&path).unwrap();
+    let kernel = text.lines().find(|line| line.starts_with("kernel "));
+    let kernel = kernel.unwrap_or_else(|| panic!("{text}"));
+    fs::write(&path, text.replace(kernel, &format!("{kernel} {words}"))).unwrap();
+}
+
+/// iPXE fetches its script, kernel and initrd over HTTP; the system is fetched from the place of the script. All of it,
+/// though a medium in the machine has it: that is how it is asked for.
 #[test]
 fn ipxe_over_http_under_bios() {
     let built = example("debian-net");
     let root = scratch();
     unpack(&built, root.path());
+    add_words(root.path(), "rd.ramforge.local=no");
     let nginx = Nginx::start(root.path());
     let script = format!("http://10.0.2.2:{}/boot.ipxe", nginx.port);
-    let system = boot(
-        "net-ipxe-bios",
-        &machine(root.path(), &script, Firmware::Bios),
-    )
-    .login();
+    let mut machine = machine(root.path(), &script, Firmware::Bios);
+    machine.disks.push(built.iso.clone());
+    let system = boot("net-ipxe-bios", &machine).login();
     assert_eq!(
         nginx.asked_by(AGENT),
         ["/ramforge/map", "/ramforge/frames.000"]
     );
+    assert!(nginx.bytes_for(AGENT) >= payload(root.path()));
+    assert!(
+        !system.log().contains("looking for frames"),
+        "{}",
+        system.tail()
+    );
     runs_from_ram(system, "/dev/ram1p3");
 }
 
-/// What a medium of the machine holds does not travel, and the medium is free in the end.
+/// Bytes of a set's frames.
+fn payload(set: &Path) -> u64 {
+    fs::metadata(set.join("ramforge/frames.000")).unwrap().len()
+}
+
+/// What a medium of another build holds does not travel, the rest does; and the medium is free in the end. The root is a
+/// tmpfs.
 #[test]
 fn frames_of_a_medium_at_hand_are_not_fetched() {
     let built = native("debian-net");
     let root = scratch();
     unpack(&built, root.path());
+    add_words(root.path(), "rd.ramforge.store=tmpfs");
     let nginx = Nginx::start(root.path());
     let script = format!("http://10.0.2.2:{}/boot.ipxe", nginx.port);
     let mut machine = machine(root.path(), &script, Firmware::Bios);
-    machine.disks.push(built.iso.clone());
+    machine.disks.push(native("debian-vm").iso);
     let mut system = boot("net-local-frames", &machine).login();
-    assert_eq!(nginx.asked_by(AGENT), ["/ramforge/map"]);
+    let asked = nginx.asked_by(AGENT);
+    assert_eq!(asked[0], "/ramforge/map");
+    let frames = &asked[1..];
+    assert!(
+        !frames.is_empty() && frames.iter().all(|path| path == "/ramforge/frames.000"),
+        "{asked:?}"
+    );
     let log = system.log();
-    assert!(log.contains("MiB are here, in vda, and need not be fetched"));
+    assert!(log.contains("looking for frames on media"));
+    let (here, all) = at_hand(&log);
+    let (fetched, requests) = (nginx.bytes_for(AGENT) >> 20, frames.len() as u64);
+    println!("{fetched} MiB in {requests} requests, {here} of {all} MiB were here");
+    assert!(here > all / 2 && here < all, "{here} of {all} MiB");
+    // What is missing, and before each request no more than is worth one.
+    assert!(
+        fetched <= all - here + requests + 1,
+        "{fetched} MiB fetched"
+    );
     assert!(
         log.contains("the medium in vda is free"),
         "{}",
         system.tail()
     );
-    assert!(log.contains("looking for frames on media"));
     // The kernel refuses it while anybody holds the disk or one of its partitions, in whatever namespace.
     system.sure("udevadm settle && blockdev --rereadpt /dev/vda");
+    runs_from_ram(system, "tmpfs");
+}
+
+/// How many MiB of how many are on the disk of the machine, as the console says.
+fn at_hand(log: &str) -> (u64, u64) {
+    let line = log
+        .lines()
+        .find(|line| line.ends_with("MiB are here, in vda, and need not be fetched"));
+    let words: Vec<&str> = line.unwrap_or_else(|| panic!("{log}")).split(' ').collect();
+    (words[1].parse().unwrap(), words[3].parse().unwrap())
 }
 
 /// UEFI loads GRUB over TFTP, and GRUB the rest from the same directory, without dracut. The first of two servers

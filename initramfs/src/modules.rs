@@ -60,8 +60,17 @@ const CONTROLLERS: &[&str] = &[
     "pata_marvell",
     "pata_atiixp",
     "pata_oldpiix",
-    // NVMe, SD and MMC
+    // NVMe, also behind Intel's VMD
     "nvme",
+    "vmd",
+    // SAS and RAID
+    "aacraid",
+    "hpsa",
+    "megaraid_sas",
+    "mpt3sas",
+    "smartpqi",
+    // UFS, SD and MMC
+    "ufshcd_pci",
     "sdhci_pci",
     "sdhci_acpi",
     "rtsx_pci",
@@ -80,6 +89,27 @@ const CONTROLLERS: &[&str] = &[
     "hv_vmbus",
     "hv_storvsc",
     "xen_blkfront",
+];
+
+/// Keyboards, for who is asked something; loaded when their device is there. Of those with a driver of their own the common
+/// ones, as the general driver leaves them to it.
+const KEYBOARDS: &[&str] = &[
+    "usbhid",
+    "hid_generic",
+    "hid_apple",
+    "hid_cherry",
+    "hid_chicony",
+    "hid_lenovo",
+    "hid_logitech",
+    "hid_logitech_dj",
+    "hid_logitech_hidpp",
+    "hid_microsoft",
+    "i8042",
+    "atkbd",
+    // virtual machines
+    "hyperv_keyboard",
+    "virtio_input",
+    "xen_kbdfront",
 ];
 
 /// Network cards, for images that come from a network; loaded when their device is there.
@@ -280,7 +310,10 @@ fn module(
 fn when(name: &str) -> When {
     if ALWAYS.contains(&name) {
         When::Always
-    } else if CONTROLLERS.contains(&name) || NETWORK.contains(&name) {
+    } else if [CONTROLLERS, KEYBOARDS, NETWORK]
+        .iter()
+        .any(|names| names.contains(&name))
+    {
         When::Device
     } else {
         When::Asked
@@ -325,7 +358,8 @@ fn order(
     let (mut order, mut met) = (Vec::new(), BTreeSet::new());
     let cards = NETWORK.iter().filter(|_| extras.network);
     let more = EROFS.iter().filter(|_| extras.erofs).chain(cards);
-    for name in ALWAYS.iter().chain(CONTROLLERS).chain(ASKED).chain(more) {
+    let devices = CONTROLLERS.iter().chain(KEYBOARDS);
+    for name in ALWAYS.iter().chain(devices).chain(ASKED).chain(more) {
         add(name, dependencies, soft, &mut met, &mut order);
     }
     order

@@ -34,6 +34,18 @@ impl Example {
         self.manifest["verdict"]["least_ram_mib"].as_u64().unwrap()
     }
 
+    /// The least RAM in MiB that it stated for a RAM store.
+    pub fn least_ram_with(&self, store: &str) -> u64 {
+        self.store(store)["least_ram_mib"].as_u64().unwrap()
+    }
+
+    /// What it stated for a RAM store.
+    pub fn store(&self, name: &str) -> &Value {
+        let stores = self.manifest["verdict"]["stores"].as_array().unwrap();
+        let one = stores.iter().find(|s| s["store"] == name);
+        one.unwrap_or_else(|| panic!("no {name} in the verdict"))
+    }
+
     /// Offset and length in bytes of the disk's partition with a role.
     pub fn partition(&self, role: &str) -> (u64, u64) {
         let all = self.manifest["disk"]["partitions"].as_array().unwrap();

@@ -114,6 +114,14 @@ impl Running {
         self.guest.type_line(line).unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Presses keys of the keyboard.
+    ///
+    /// # Panics
+    /// Where the machine has none.
+    pub fn press(&mut self, keys: &[&str]) {
+        self.guest.press(keys).unwrap_or_else(|e| panic!("{e}"));
+    }
+
     /// Takes the medium away.
     ///
     /// # Panics

@@ -67,10 +67,24 @@ impl Nginx {
     /// # Panics
     /// Where the log cannot be read.
     pub fn asked_by(&self, agent: &str) -> Vec<String> {
+        self.log(agent, 6)
+    }
+
+    /// The bytes that `agent` was sent so far, without headers.
+    ///
+    /// # Panics
+    /// Where the log cannot be read.
+    pub fn bytes_for(&self, agent: &str) -> u64 {
+        let sent = self.log(agent, 9);
+        sent.iter().map(|bytes| bytes.parse::<u64>().unwrap()).sum()
+    }
+
+    /// A field of the lines of the log (format `combined`) that name `agent`.
+    fn log(&self, agent: &str, field: usize) -> Vec<String> {
         let log = fs::read_to_string(self.dir.path().join("access.log")).unwrap();
         let asked = log.lines().filter(|line| line.contains(agent));
-        let path = |line: &str| line.split(' ').nth(6).unwrap().to_owned();
-        asked.map(path).collect()
+        let field = |line: &str| line.split(' ').nth(field).unwrap().to_owned();
+        asked.map(field).collect()
     }
 }
 

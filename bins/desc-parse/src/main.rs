@@ -21,7 +21,8 @@ use options::Options;
 use stage::{Context, Error, Exit, Result, Stage};
 
 /// The stage version. Changelog. 1: the first. 2: plan format 2. 3: plan format 3. 4: a single file keeps its mode.
-const VERSION: u32 = 4;
+/// 5: a filter of devices or network cards, and unknown words `rd.kiwi.`, are told.
+const VERSION: u32 = 5;
 
 const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 

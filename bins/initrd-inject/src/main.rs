@@ -33,8 +33,8 @@ use store::tree::Tree;
 /// segment of its own. 3: what a zram needs.
 /// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
 /// 6: drivers of network cards. 7: what a zram takes is measured chunk by chunk. 8: zstd level 10 for the segment.
-/// 9: the RAM store erofs.
-const VERSION: u32 = 9;
+/// 9: the RAM store erofs. 10: a sum of the configuration; drivers of keyboards, and of more controllers.
+const VERSION: u32 = 10;
 const _: () = assert!(
     ram_deploy::config::FORMAT == 6,
     "the segment holds another configuration: raise VERSION"

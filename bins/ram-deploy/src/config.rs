@@ -17,6 +17,9 @@ pub const FORMAT: u64 = 6;
 const ONE_RELEASE: &str = "use the initramfs and the program of one release";
 /// Where the configuration of a deployment lies, without the leading slash.
 pub const DEPLOY_FILE: &str = "etc/ramforge/deploy.json";
+/// Where its sum lies, in the form of `b3sum`, without the leading slash. An initramfs is not verified as a medium is: what a
+/// wrong bit makes of a size must not be believed.
+pub const SUM_FILE: &str = "etc/ramforge/deploy.json.b3";
 /// Where the list of modules lies, without the leading slash.
 pub const MODULES_FILE: &str = "etc/ramforge/modules.json";
 /// Where the configuration for growing a disk's own root lies, without the leading slash.
@@ -162,6 +165,33 @@ pub enum When {
     Always,
 }
 
+/// Reads the configuration of a deployment, and compares it with its sum.
+///
+/// # Errors
+/// As [`read`], and where the sum is another one.
+pub fn deployment() -> Result<Config> {
+    let read = |path: &str| std::fs::read(path).map_err(|e| again(path, &e));
+    let (path, sum) = (format!("/{DEPLOY_FILE}"), format!("/{SUM_FILE}"));
+    verified(&path, &read(&path)?, &read(&sum)?)
+}
+
+fn verified(path: &str, text: &[u8], expected: &[u8]) -> Result<Config> {
+    if sum(text).as_bytes() != expected {
+        return Err(Stop::new(
+            format!("{path} is not what its sum says"),
+            "the initramfs is damaged: write the ISO to the medium again and compare its checksum",
+        ));
+    }
+    let config: Config = parse(path, text)?;
+    config.check()?;
+    Ok(config)
+}
+
+/// The content of [`SUM_FILE`].
+pub fn sum(text: &[u8]) -> String {
+    format!("{}  deploy.json\n", Digest::of(text))
+}
+
 /// Reads a file of the initramfs that `initrd-inject` wrote.
 ///
 /// # Errors
@@ -254,6 +284,20 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_bit_is_not_believed() {
+        let text = br#"{"format":6,"root_size":650117120}"#;
+        let mut sum = sum(text).into_bytes();
+        let error = |text: &[u8], sum: &[u8]| verified("/d", text, sum).unwrap_err().to_string();
+        // The sum is right, and what is missing is told.
+        assert!(error(text, &sum).contains("missing field"));
+        let wrong = br#"{"format":6,"root_size":650107120}"#;
+        assert!(error(wrong, &sum).starts_with("/d is not what its sum says; the initramfs"));
+        sum[3] ^= 1;
+        assert!(error(text, &sum).starts_with("/d is not what its sum says"));
+        assert!(error(text, b"").starts_with("/d is not what its sum says"));
+    }
 
     #[test]
     fn another_format_is_told_before_anything_else() {

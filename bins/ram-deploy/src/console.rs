@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Least time between two lines of progress.
 const PACE: Duration = Duration::from_secs(1);
+/// After this time without a byte a line of progress says so.
+const STANDSTILL: Duration = Duration::from_secs(5);
 /// How often a console is asked for what was typed.
 const POLL: Duration = Duration::from_millis(100);
+/// The process id of plymouthd, where it runs.
+const SPLASH: &str = "/run/plymouth/pid";
 /// Longest line that is read from a console.
 const LINE: usize = 256;
 /// Cells of the bar on a screen.
@@ -30,7 +34,7 @@ pub struct Console {
 
 #[derive(Debug)]
 struct Output {
-    path: String,
+    /// Open as long as the program runs: /dev may move away.
     file: File,
     /// A screen, where a line of progress overwrites the one before.
     screen: bool,
@@ -60,6 +64,16 @@ impl Console {
     pub fn say(&self, line: &str) {
         self.show(line);
         self.write_log(line);
+    }
+
+    /// Has a splash screen give the screen and the keyboard back, for what a person must see and answer.
+    pub fn take_screen(&self) {
+        if !Path::new(SPLASH).exists() {
+            return;
+        }
+        // Where it does not answer, the other consoles still have the words.
+        let quit = std::process::Command::new("plymouth").arg("quit").status();
+        self.log(&format!("plymouth quit: {quit:?}"));
     }
 
     /// Writes one line to the kernel's log only, at a level that consoles do not show.
@@ -109,20 +123,17 @@ impl Console {
     }
 
     /// Waits for a line on any console. What was typed before counts as well as it can be had: a terminal gives whole
-    /// lines.
-    pub fn read_line(&self) -> String {
-        let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
-        let open = |output: &Output| {
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(flags.bits().cast_signed())
-                .open(&output.path)
-        };
-        let inputs: Vec<File> = self.outputs.iter().flat_map(open).collect();
+    /// lines. `meanwhile` is done every second.
+    pub fn read_line(&self, mut meanwhile: impl FnMut()) -> String {
+        let mut last = Instant::now();
         loop {
-            for mut input in &inputs {
+            if last.elapsed() >= PACE {
+                meanwhile();
+                last = Instant::now();
+            }
+            for output in &self.outputs {
                 let mut line = [0; LINE];
-                if let Ok(n @ 1..) = input.read(&mut line) {
+                if let Ok(n @ 1..) = (&output.file).read(&mut line) {
                     return String::from_utf8_lossy(&line[..n]).into_owned();
                 }
             }
@@ -134,16 +145,16 @@ impl Console {
 impl Output {
     fn open(path: &str, screen: bool) -> Option<Self> {
         let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
-        let file = OpenOptions::new()
-            .write(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(Path::new(path))
-            .ok()?;
-        Some(Self {
-            path: path.to_owned(),
-            file,
-            screen,
-        })
+        let open = |read| {
+            OpenOptions::new()
+                .read(read)
+                .write(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(Path::new(path))
+        };
+        // One that cannot be read can still tell.
+        let file = open(true).or_else(|_| open(false)).ok()?;
+        Some(Self { file, screen })
     }
 
     /// Writes what the console takes; a console that takes nothing must not stop a boot.
@@ -184,6 +195,8 @@ pub struct Progress {
     pub total: u64,
     /// Since the work began.
     pub time: Duration,
+    /// Since the last bytes were done.
+    pub idle: Duration,
 }
 
 impl Progress {
@@ -200,10 +213,20 @@ impl Progress {
 }
 
 impl fmt::Display for Progress {
-    /// Share, rate and time left.
+    /// Share, rate and time left, or for how long nothing came.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MIB: f64 = (1 << 20) as f64;
-        let Self { done, total, time } = *self;
+        let Self {
+            done,
+            total,
+            time,
+            idle,
+        } = *self;
+        if idle >= STANDSTILL {
+            let share = (done * 100).checked_div(total).unwrap_or(100);
+            let (total, idle) = (total >> 20, idle.as_secs());
+            return write!(f, "{share:3} % of {total} MiB, nothing came for {idle} s");
+        }
         let rate = done as f64 / time.as_secs_f64().max(0.001);
         let left = (total.saturating_sub(done)) as f64 / rate.max(1.0);
         write!(
@@ -237,6 +260,7 @@ mod tests {
             done,
             total,
             time: Duration::from_secs(seconds),
+            idle: Duration::ZERO,
         };
         let quarter = progress(100 << 20, 400 << 20, 2);
         assert_eq!(quarter.to_string(), " 25 % of 400 MiB, 50 MiB/s, 6 s left");
@@ -245,5 +269,10 @@ mod tests {
         assert_eq!(nothing.to_string(), "100 % of 0 MiB, 0 MiB/s, 0 s left");
         assert_eq!(nothing.bar(), "[########################]");
         assert_eq!(progress(9, 1, 1).bar(), nothing.bar());
+        let idle = Progress {
+            idle: Duration::from_secs(12),
+            ..quarter
+        };
+        assert_eq!(idle.to_string(), " 25 % of 400 MiB, nothing came for 12 s");
     }
 }

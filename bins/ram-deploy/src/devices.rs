@@ -10,8 +10,6 @@ use rustix::fs::{FileType, Mode, makedev};
 
 use crate::console::Console;
 
-/// Where nodes are made that /dev does not have yet.
-const NODES: &str = "/run/ramforge/dev";
 /// How often sysfs and /dev are looked at.
 pub const POLL: Duration = Duration::from_millis(100);
 
@@ -74,9 +72,10 @@ impl Device {
         if path.exists() {
             return Ok(path);
         }
-        fs::create_dir_all(NODES)?;
-        let path = Path::new(NODES).join(self.name.replace('!', "-"));
-        self.make_node(&path)?;
+        // Not below /run, which is mounted without device nodes.
+        let path =
+            Path::new("/dev").join(format!(".ramforge-node-{}", self.name.replace('!', "-")));
+        self.make_own_node(&path)?;
         Ok(path)
     }
 

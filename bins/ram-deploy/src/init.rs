@@ -12,6 +12,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -24,7 +25,7 @@ use crate::policy;
 use crate::root;
 use crate::run;
 use crate::stop::{Result, Stop};
-use crate::switch_root::switch_root;
+use crate::switch_root::{find_init, switch_root};
 
 /// What is mounted first: file system, place, flags, options.
 const MOUNTS: [(&str, &str, MountFlags, &str); 4] = [
@@ -33,6 +34,9 @@ const MOUNTS: [(&str, &str, MountFlags, &str); 4] = [
     ("sysfs", "/sys", SAFE, ""),
     ("tmpfs", "/run", TMP, "mode=755"),
 ];
+/// How often drives are asked for a medium (Documentation/ABI/testing/sysfs-block, `events_poll_msecs`).
+const POLLING: &str = "/sys/module/block/parameters/events_dfl_poll_msecs";
+const POLL_READERS: Duration = Duration::from_secs(2);
 const SAFE: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -48,23 +52,40 @@ pub fn main() -> ! {
         Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
     };
     let console = Console::open(cmdline.switch("rd.kiwi.debug"));
-    match policy::insist(&cmdline, &console, || bring_up(&cmdline, &console)) {}
+    poll_readers(&console);
+    let init = policy::insist(&cmdline, &console, || bring_up(&cmdline, &console));
+    console.log("handing over to the system's init");
+    // From here on nothing can be tried again: the initramfs is gone.
+    let stop = switch_root(Path::new(root::SYSROOT), &init);
+    policy::stop(&stop, &cmdline, &console);
 }
 
-fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<std::convert::Infallible> {
+/// Mounts the root; gives the path of its init.
+fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<String> {
     kernel_log::check_unpacked()?;
     // On a disk there is nothing to deploy: the root is there already.
     match Path::new("/").join(config::DEPLOY_FILE).exists() {
         true => run::deploy(cmdline, console)?,
         false => root::mount_device(&run::own_disk(cmdline, console)?, cmdline)?,
     }
-    console.log("handing over to the system's init");
-    switch_root(Path::new(root::SYSROOT), cmdline.value("init"))
+    find_init(Path::new(root::SYSROOT), cmdline.value("init"))
+}
+
+/// Has the kernel look for cards in readers, which it leaves to udev's rules.
+fn poll_readers(console: &Console) {
+    if let Err(e) = fs::write(POLLING, POLL_READERS.as_millis().to_string()) {
+        console.log(&format!(
+            "{POLLING}: {e}; a card that comes late is not seen"
+        ));
+    }
 }
 
 fn mount_all() -> Result<()> {
     for (kind, place, flags, options) in MOUNTS {
-        let mounted = mount(kind, kind, Path::new(place), flags, options);
+        let mounted = mount_new(Path::new(kind), kind, Path::new(place), flags, options);
+        // The kernel has mounted devtmpfs itself.
+        let there = |e: &io::Error| Errno::from_io_error(e) == Some(Errno::BUSY);
+        let mounted = mounted.or_else(|e| if there(&e) { Ok(()) } else { Err(e) });
         mounted.map_err(|e| {
             Stop::new(
                 format!("{kind} cannot be mounted at {place}: {e}"),
@@ -73,24 +94,6 @@ fn mount_all() -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// As [`mount_new`], where what is mounted already is right.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn mount(
-    source: &str,
-    kind: &str,
-    place: &Path,
-    flags: MountFlags,
-    options: &str,
-) -> io::Result<()> {
-    match mount_new(Path::new(source), kind, place, flags, options) {
-        // The kernel has mounted devtmpfs itself.
-        Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(()),
-        done => done,
-    }
 }
 
 /// Mounts a file system at `place`, which is made where it is not there.

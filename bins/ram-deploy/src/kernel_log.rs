@@ -1,7 +1,8 @@
 //! What the kernel said before this program ran.
 //!
 //! An initramfs that cannot be unpacked as a whole is an error that the kernel only prints: it goes on with the files it
-//! got, and one of them may be wrong. Segments carry checksums, so it notices; and here the boot ends.
+//! got, and one of them may be wrong. Compressed segments carry checksums, so it notices, and here the boot ends; the
+//! configuration has a sum of its own. On a large machine the log may have lost its beginning before this program reads it.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};

@@ -45,6 +45,7 @@ mod stop;
 pub mod store;
 mod switch_root;
 pub mod target;
+mod ticker;
 pub mod volume;
 pub mod watermarks;
 

@@ -28,6 +28,8 @@ pub struct Payload<'a> {
     held: RwLock<Option<Arc<Held>>>,
     /// Who waits for the medium, the others after it.
     turn: Mutex<u64>,
+    /// Why it did not come back.
+    ended: Mutex<Option<Stop>>,
     again: Again<'a>,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Payload<'a> {
             length,
             held: RwLock::new(Some(Arc::new(held))),
             turn: Mutex::new(0),
+            ended: Mutex::new(None),
             again,
         })
     }
@@ -90,7 +93,9 @@ impl<'a> Payload<'a> {
             std::mem::replace(&mut *place, held)
         };
         let Some(mut lost) = replace(None) else {
-            return Err(Stop::new("the medium is gone", "plug it in and try again"));
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let gone = || Stop::new("the medium is gone", "plug it in and try again");
+            return Err(ended.clone().unwrap_or_else(gone));
         };
         // Others still read from it, and fail soon.
         let lost = loop {
@@ -100,9 +105,15 @@ impl<'a> Payload<'a> {
             }
             std::thread::sleep(MOMENT);
         };
-        let (medium, was_gone) = (self.again)(lost)?;
+        let back = (self.again)(lost).and_then(|(medium, was_gone)| {
+            let held = Held::new(medium, self.length, generation + 1)?;
+            Ok((held, was_gone))
+        });
+        let (held, was_gone) = back.inspect_err(|stop| {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            *ended = Some(stop.clone());
+        })?;
         *turn = generation + 1;
-        let held = Held::new(medium, self.length, *turn)?;
         replace(Some(Arc::new(held)));
         Ok(was_gone)
     }

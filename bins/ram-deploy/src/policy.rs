@@ -12,7 +12,9 @@ use std::time::Duration;
 use rustix::system::RebootCommand;
 
 use crate::cmdline::Cmdline;
+use crate::config::{self, ModuleList};
 use crate::console::Console;
+use crate::modules::Loader;
 use crate::stop::{Result, Stop};
 
 /// Time to read the message before the machine goes down.
@@ -38,6 +40,7 @@ impl OnError {
             Some("reboot") => Self::Reboot,
             Some("poweroff") => Self::PowerOff,
             Some("shell") if cmdline.switch("rd.ramforge.shell") => Self::Shell,
+            Some("stop") => Self::Hold,
             None if cmdline.switch("rd.ramforge.shell") => Self::Shell,
             _ => Self::Hold,
         }
@@ -50,6 +53,37 @@ pub fn is_unattended(cmdline: &Cmdline) -> bool {
         OnError::chosen(cmdline),
         OnError::Reboot | OnError::PowerOff
     )
+}
+
+/// What is to be said where the command line asks for something after a failure that there is not, or not so.
+pub fn misread(cmdline: &Cmdline) -> Option<String> {
+    let word = cmdline.value("rd.ramforge.on-error")?;
+    let fact = match word {
+        "stop" | "reboot" | "poweroff" => return None,
+        "shell" if cmdline.switch("rd.ramforge.shell") => return None,
+        "shell" => "needs rd.ramforge.shell beside it",
+        _ => "is none of stop, reboot, poweroff and shell",
+    };
+    Some(format!(
+        "warning: rd.ramforge.on-error={word} {fact}; after a failure a person is asked"
+    ))
+}
+
+/// Drivers of keyboards, also of one that is plugged in to answer with.
+struct Keyboards(Option<Loader>);
+
+impl Keyboards {
+    fn new() -> Self {
+        // Where the list cannot be read the kernel's own drivers are what there is.
+        let list = config::read::<ModuleList>(config::MODULES_FILE);
+        Self(list.ok().map(Loader::new))
+    }
+
+    fn load(&mut self, console: &Console) {
+        if let Some(loader) = &mut self.0 {
+            loader.load_for_devices(console);
+        }
+    }
 }
 
 /// What a person chose.
@@ -94,6 +128,7 @@ pub fn stop(stop: &Stop, cmdline: &Cmdline, console: &Console) -> ! {
 
 /// What follows a failure. Comes back where the person wants to try again.
 fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
+    console.take_screen();
     console.say(&format!("STOPPED: {stop}"));
     match OnError::chosen(cmdline) {
         OnError::Hold => (),
@@ -102,9 +137,10 @@ fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
         OnError::Shell => shell(console),
     }
     let may_shell = cmdline.switch("rd.ramforge.shell");
+    let mut keyboards = Keyboards::new();
     loop {
         console.say(&question(retry, may_shell));
-        match choice(console, may_shell) {
+        match choice(console, &mut keyboards, may_shell) {
             Choice::Retry if retry => {
                 console.say("trying again");
                 return;
@@ -119,10 +155,12 @@ fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
 
 /// Asks before something is written. Comes back where the answer is yes.
 pub fn ask(what: &str, console: &Console) {
+    console.take_screen();
     console.say(what);
+    let mut keyboards = Keyboards::new();
     loop {
         console.say("type y to go on, b to restart or p to switch off, and press Enter");
-        let line = console.read_line();
+        let line = console.read_line(|| keyboards.load(console));
         if line.trim_start().to_ascii_lowercase().starts_with('y') {
             return;
         }
@@ -143,9 +181,10 @@ fn question(retry: bool, shell: bool) -> String {
 }
 
 /// Waits for a choice on any console.
-fn choice(console: &Console, shell: bool) -> Choice {
+fn choice(console: &Console, keyboards: &mut Keyboards, shell: bool) -> Choice {
     loop {
-        if let Some(choice) = Choice::of(&console.read_line(), shell) {
+        let line = console.read_line(|| keyboards.load(console));
+        if let Some(choice) = Choice::of(&line, shell) {
             return choice;
         }
     }
@@ -222,13 +261,6 @@ mod tests {
     }
 
     #[test]
-    fn work_is_done_until_it_succeeds() {
-        let console = Console::open(false);
-        let done = insist(&Cmdline::default(), &console, || Ok(7));
-        assert_eq!(done, 7);
-    }
-
-    #[test]
     fn a_shell_needs_leave() {
         let chosen = |line| OnError::chosen(&Cmdline::parse(line));
         assert_eq!(chosen(""), OnError::Hold);
@@ -244,5 +276,21 @@ mod tests {
         );
         assert_eq!(chosen("rd.ramforge.shell"), OnError::Shell);
         assert_eq!(chosen("rd.ramforge.on-error=nonsense"), OnError::Hold);
+    }
+
+    #[test]
+    fn what_is_misread_is_told() {
+        let told = |line| misread(&Cmdline::parse(line));
+        let warning = told("rd.ramforge.on-error=restart").unwrap();
+        assert!(warning.contains("=restart is none of stop, reboot, poweroff and shell"));
+        let warning = told("rd.ramforge.on-error=shell").unwrap();
+        assert!(warning.contains("=shell needs rd.ramforge.shell beside it"));
+        for right in [
+            "",
+            "rd.ramforge.on-error=stop",
+            "rd.ramforge.on-error=reboot",
+        ] {
+            assert_eq!(told(right), None, "{right}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use rustix::mount::MountFlags;
 
 use crate::cmdline::Cmdline;
 use crate::devices::Device;
-use crate::init::mount;
+use crate::init::mount_new;
 use crate::stop::{Result, Stop};
 
 /// Where the root is mounted until it becomes the root.
@@ -27,8 +27,8 @@ pub fn mount_device(root: &Device, cmdline: &Cmdline) -> Result<()> {
         options.insert(0, "discard");
     }
     let mounted = root.node().and_then(|node| {
-        let node = node.display().to_string();
-        mount(&node, "ext4", Path::new(SYSROOT), flags, &options.join(","))
+        let options = options.join(",");
+        mount_new(&node, "ext4", Path::new(SYSROOT), flags, &options)
     });
     mounted.map_err(|e| {
         Stop::new(

@@ -7,7 +7,7 @@ use store::chunk_map::ChunkMap;
 
 use crate::cmdline::Cmdline;
 use crate::config::{self, Config, GrowConfig, ModuleList};
-use crate::console::{Console, Progress};
+use crate::console::Console;
 use crate::deploy::{self, Source};
 use crate::devices::{self, Device};
 use crate::grow;
@@ -23,6 +23,7 @@ use crate::segment;
 use crate::stop::{Result, Stop};
 use crate::store::{Blocks, Store};
 use crate::target::Disk;
+use crate::ticker::Ticker;
 
 /// Says that the deployment is done; the hooks look for it.
 pub const DONE_FILE: &str = "/run/ramforge/deployed";
@@ -35,10 +36,12 @@ const WAIT: Duration = Duration::from_secs(60);
 /// A sentence; the caller must then stop the boot.
 pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     kernel_log::check_unpacked()?;
-    let config: Config = config::read(config::DEPLOY_FILE)?;
-    config.check()?;
+    let config = config::deployment()?;
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
+    }
+    if let Some(warning) = policy::misread(cmdline) {
+        console.say(&warning);
     }
     Store::choose(&config, cmdline, console)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
@@ -55,7 +58,10 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     let place = fill(&store, place, &wanted, &mut loader, console)?;
     let_go(place, cmdline, console);
     match &store {
-        Store::Blocks(blocks) => settle(blocks, &config, cmdline, console)?,
+        Store::Blocks(blocks) => {
+            let settled = settle(blocks, &config, cmdline, console);
+            settled.inspect_err(|_| store.remove())?;
+        }
         // It is mounted already.
         Store::Tmpfs(_) => (),
         Store::Erofs(erofs) => {
@@ -202,10 +208,10 @@ fn copy(
 ) -> Result<()> {
     let total = deploy::total(map, target);
     console.say(&format!("copying {} MiB from {from} to {to}", total >> 20));
-    let begin = Instant::now();
-    let tell = |done| tell(done, total, begin, console);
-    deploy::deploy(map, source, target, workers(map), &tell)?;
-    let seconds = begin.elapsed().as_secs_f64();
+    let ticker = Ticker::new(total, console);
+    let tell = |done| ticker.done(done);
+    ticker.during(|| deploy::deploy(map, source, target, workers(map), &tell))?;
+    let seconds = ticker.elapsed().as_secs_f64();
     console.say(&format!(
         "{} MiB verified and written in {seconds:.1} s",
         total >> 20
@@ -219,9 +225,9 @@ fn copy(
 /// Reads back what was written.
 fn compare(map: &ChunkMap, target: &Disk, console: &Console) -> Result<()> {
     let total = read_back::total(map, target);
-    let begin = Instant::now();
-    let progress = |done| tell(done, total, begin, console);
-    read_back(map, target, workers(map), &progress)?;
+    let ticker = Ticker::new(total, console);
+    let progress = |done| ticker.done(done);
+    ticker.during(|| read_back(map, target, workers(map), &progress))?;
     console.say(&format!("{} MiB read back and compared", total >> 20));
     Ok(())
 }
@@ -229,14 +235,6 @@ fn compare(map: &ChunkMap, target: &Disk, console: &Console) -> Result<()> {
 fn workers(map: &ChunkMap) -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     deploy::workers(map.chunk_size, cpus)
-}
-
-fn tell(done: u64, total: u64, begin: Instant, console: &Console) {
-    console.progress(|| Progress {
-        done,
-        total,
-        time: begin.elapsed(),
-    });
 }
 
 /// Frees what the image came from; a medium is ejected where that is wished.
@@ -261,13 +259,14 @@ fn let_go(place: Option<Place<'_>>, cmdline: &Cmdline, console: &Console) {
 fn release(medium: Medium, eject: bool, console: &Console) {
     let device = medium.device.clone();
     let name = &device.name;
-    match medium.release() {
-        Ok(()) => console.say(&format!(
-            "the medium in {name} is free and may be removed now"
-        )),
+    if let Err(stop) = medium.release() {
         // The root is whole: the system may start, but the person must know.
-        Err(stop) => console.say(&format!("warning: {stop}")),
+        console.say(&format!("warning: {stop}"));
+        return;
     }
+    console.say(&format!(
+        "the medium in {name} is free and may be removed now"
+    ));
     if eject && let Err(e) = device.eject() {
         console.say(&format!("warning: {name} cannot be ejected: {e}"));
     }

@@ -101,8 +101,11 @@ pub fn native(
 /// The segment that says what is to be deployed: the part that differs from image to image.
 pub fn configuration(config: &Config) -> manifest::Result<Items> {
     let text = manifest::to_canonical(config)?;
-    let file = (config::DEPLOY_FILE.to_owned(), Item::File(text.into()));
-    Ok(with_parents(Items::from([file])))
+    let sum = config::sum(text.as_bytes());
+    Ok(with_parents(Items::from([
+        (config::DEPLOY_FILE.to_owned(), Item::File(text.into())),
+        (config::SUM_FILE.to_owned(), Item::File(sum.into())),
+    ])))
 }
 
 /// The same for a disk that the image is written to by hand, where `ram-deploy` is `/init`.
@@ -252,7 +255,10 @@ mod tests {
     #[test]
     fn what_differs_is_a_segment_of_its_own() {
         let items = configuration(&config()).unwrap();
-        let expected = ["-rw-r--r-- etc/ramforge/deploy.json"];
+        let expected = [
+            "-rw-r--r-- etc/ramforge/deploy.json",
+            "-rw-r--r-- etc/ramforge/deploy.json.b3",
+        ];
         assert_eq!(listed(&archive(&items, 7).unwrap()), expected);
     }
 

@@ -4,13 +4,14 @@
 //! below what everything stands on. So the new root is moved over the old one, whose files are removed before,
 //! because nobody could reach them afterwards and they would hold their RAM.
 
-use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::stop::{Result, Stop};
 
@@ -22,27 +23,55 @@ const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
-/// Makes `root` the root directory and becomes its init, with the arguments that the kernel gave. Comes back only
-/// where it cannot.
+/// The path of the init of the system in `root`, which must have the directories that move there.
 ///
 /// # Errors
-/// A sentence.
-pub fn switch_root(root: &Path, init: Option<&str>) -> Result<Infallible> {
+/// A sentence; nothing was changed.
+pub fn find_init(root: &Path, init: Option<&str>) -> Result<String> {
+    if let Some(name) = CARRIED.iter().find(|name| !root.join(name).is_dir()) {
+        return Err(Stop::new(
+            format!("the system has no directory /{name}"),
+            "add it to the image: no init can work without",
+        ));
+    }
+    let mut candidates = init.into_iter().chain(INITS);
+    let found = candidates.find(|path| is_there(root, path));
+    found.map(str::to_owned).ok_or_else(|| {
+        Stop::new(
+            format!("the system has no init: none of {}", INITS.join(", ")),
+            "add systemd-sysv, or another init, to the image's packages",
+        )
+    })
+}
+
+/// Whether a path is there, as those see it for whom `root` is the root directory.
+fn is_there(root: &Path, path: &str) -> bool {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(root, flags, Mode::empty()).and_then(|root| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    });
+    // Linux before 5.6 cannot tell, and exec(2) will.
+    !matches!(opened, Err(e) if e != rustix::io::Errno::NOSYS)
+}
+
+/// Makes `root` the root directory and becomes `init`, with the arguments that the kernel gave. Comes back only where
+/// it cannot, with the sentence that tells.
+pub fn switch_root(root: &Path, init: &str) -> Stop {
+    if let Err(stop) = move_into(root) {
+        return stop;
+    }
+    let arguments = std::env::args_os().skip(1);
+    let error = Command::new(init).args(arguments).exec();
+    failed(&format!("starting {init}"), &error)
+}
+
+fn move_into(root: &Path) -> Result<()> {
     for name in CARRIED {
         carry(name, root).map_err(|e| failed(&format!("moving /{name}"), &e))?;
     }
     empty(Path::new("/")).map_err(|e| failed("freeing the initramfs", &e))?;
-    enter(root).map_err(|e| failed("entering the root", &e))?;
-    let candidates = init.into_iter().chain(INITS);
-    let Some(init) = candidates.into_iter().find(|path| Path::new(path).exists()) else {
-        return Err(Stop::new(
-            format!("the system has no init: none of {}", INITS.join(", ")),
-            "add systemd-sysv, or another init, to the image's packages",
-        ));
-    };
-    let arguments = std::env::args_os().skip(1);
-    let error = Command::new(init).args(arguments).exec();
-    Err(failed(&format!("starting {init}"), &error))
+    enter(root).map_err(|e| failed("entering the root", &e))
 }
 
 fn failed(action: &str, error: &io::Error) -> Stop {
@@ -99,6 +128,27 @@ fn enter(root: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_init_is_that_of_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let error = |init| find_init(root, init).unwrap_err().to_string();
+        assert!(error(None).starts_with("the system has no directory /dev"));
+        for name in CARRIED {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        fs::create_dir_all(root.join("lib/systemd")).unwrap();
+        fs::create_dir(root.join("sbin")).unwrap();
+        // Whatever the host has there.
+        std::os::unix::fs::symlink("/lib/systemd/ours", root.join("sbin/init")).unwrap();
+        assert!(error(None).starts_with("the system has no init"));
+        fs::write(root.join("lib/systemd/ours"), "").unwrap();
+        assert_eq!(find_init(root, None).unwrap(), "/sbin/init");
+        assert_eq!(find_init(root, Some("/nowhere")).unwrap(), "/sbin/init");
+        let own = find_init(root, Some("/lib/systemd/ours"));
+        assert_eq!(own.unwrap(), "/lib/systemd/ours");
+    }
 
     #[test]
     fn only_an_initramfs_is_emptied() {

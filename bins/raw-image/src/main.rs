@@ -28,7 +28,8 @@ use crate::layout::{BIOS_BOOT, ESP_OFFSET, Ids, Layout};
 /// 4: access control lists have the form of the disk. 5: format 5 of the configuration in its initramfs.
 /// 6: the size comes from a single layout. 7: zstd level 10 for its initramfs. 8: the RAM store erofs; format 6 of the
 /// configuration. 9: zstd level 15 for the RAM store erofs. 10: pieces of 256 KiB there.
-const VERSION: u32 = 10;
+/// 11: drivers of keyboards, and of more controllers, in its initramfs.
+const VERSION: u32 = 11;
 const _: () = assert!(
     root::VERSION == 3 && erofs::VERSION == 4,
     "a part of the disk has other bytes: raise VERSION"

@@ -16,6 +16,8 @@ use super::machine::{self, Bus, MEDIUM_ID, Machine};
 use super::monitor::{Monitor, PATIENCE};
 use super::serial::{Log, Mark, compile};
 
+/// Time for a key to be pressed and let go.
+const KEY: Duration = Duration::from_millis(300);
 /// How often a waiting thread looks whether it shall go on.
 const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
@@ -137,6 +139,21 @@ impl Guest {
             .write_all(text.as_bytes())
             .and_then(|()| self.serial.flush())
             .at("the serial line")
+    }
+
+    /// Presses keys of the keyboard one after the other, by their names in QEMU (`QKeyCode`): `p`, `ret`.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn press(&mut self, keys: &[&str]) -> Result<()> {
+        let mut monitor = self.monitor()?;
+        for key in keys {
+            let keys = json!({"keys": [{"type": "qcode", "data": key}]});
+            monitor.order("send-key", keys)?;
+            // QEMU holds a key for a tenth of a second, and drops what comes meanwhile.
+            std::thread::sleep(KEY);
+        }
+        Ok(())
     }
 
     /// The log's length so far: where a search for what comes next begins.

@@ -111,6 +111,8 @@ pub struct Machine {
     pub bus: Bus,
     /// Whether there is a USB controller for sticks that come later, see [`Guest::plug`](super::Guest::plug).
     pub usb: bool,
+    /// Whether the keyboard is one at that controller, see [`Guest::press`](super::Guest::press); else it is that of a PC.
+    pub usb_keyboard: bool,
     /// What the firmware loads from [`Bus::Network`]: a path below the medium, or a URL.
     pub bootfile: String,
     /// Whether writes of the guest reach the file. Otherwise they are forgotten at the end.
@@ -136,6 +138,7 @@ impl Machine {
             medium: medium.to_owned(),
             bus,
             usb: false,
+            usb_keyboard: false,
             bootfile: String::new(),
             writable: false,
             disks: Vec::new(),
@@ -152,10 +155,11 @@ impl Machine {
             Board::Pc => "pc",
             Board::Q35 => "q35",
         };
+        let ps2 = if self.usb_keyboard { ",i8042=off" } else { "" };
         let mut line: Vec<OsString> = Vec::new();
         let mut add = |words: &str| line.extend(words.split(' ').map(OsString::from));
         add("-nodefaults -no-user-config -no-reboot -display none -vga std -serial stdio");
-        add(&format!("-accel {accel} -machine {board} -nic none"));
+        add(&format!("-accel {accel} -machine {board}{ps2} -nic none"));
         add(&format!("-smp {} -m {}", self.cpus, self.ram_mib));
         if let Some(clock) = &self.clock {
             add(&format!("-rtc base={clock}"));
@@ -206,9 +210,11 @@ impl Machine {
             Bus::Sd => (Some("sdhci-pci"), "sd-card"),
             Bus::Network => (None, "virtio-net-pci"),
         };
-        let late = Some(USB).filter(|_| self.usb && self.bus != Bus::Usb);
-        for controller in controller.into_iter().chain(late) {
-            line.extend(["-device".into(), controller.into()]);
+        let has_usb = self.usb || self.usb_keyboard;
+        let late = Some(USB).filter(|_| has_usb && self.bus != Bus::Usb);
+        let keyboard = Some("usb-kbd,bus=xhci.0").filter(|_| self.usb_keyboard);
+        for device in controller.into_iter().chain(late).chain(keyboard) {
+            line.extend(["-device".into(), device.into()]);
         }
         let order = match self.bus {
             // QEMU has no order for it.

@@ -1,7 +1,7 @@
 //! Files of a boot set from one of several mirrors: what breaks goes on where it broke, at another mirror if need be.
 //!
-//! A file is asked for once, from the wanted byte to its end, so that nothing waits between two requests; the connection
-//! is kept for the next file. The server is only as fast as bytes are taken: what waits is in the socket's buffers.
+//! A file is asked for once, from the wanted byte as far as it will be read, so that nothing waits between two requests;
+//! the connection is kept for the next one. The server is only as fast as bytes are taken: what waits is in the socket's buffers.
 //!
 //! ```text
 //! fault → the same mirror again → the next mirror → … each was tried: a pause that grows → … no bytes for `limit`: the end
@@ -104,6 +104,20 @@ pub struct Wanted<'a> {
     pub size: u64,
     /// The first byte.
     pub from: u64,
+    /// The first byte that will not be read in one go with it.
+    pub to: u64,
+}
+
+impl<'a> Wanted<'a> {
+    /// All of a file.
+    pub fn whole(file: &'a str, size: u64) -> Self {
+        Self {
+            file,
+            size,
+            from: 0,
+            to: size,
+        }
+    }
 }
 
 /// Who sent what was read: a mirror and its bytes, in their order.
@@ -364,7 +378,7 @@ impl<'a> Fetcher<'a> {
                 Some(connection) => connection,
                 None => self.connect(&url)?,
             };
-            match connection.get(&url, &path, wanted.from, wanted.size)? {
+            match connection.get(&url, &path, wanted.from..wanted.to, wanted.size)? {
                 Answer::Body => {
                     return Ok(Body {
                         connection,

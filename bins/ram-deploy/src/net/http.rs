@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::url::Url;
@@ -87,15 +88,18 @@ impl Connection {
         self.left
     }
 
-    /// Asks for `path` from byte `from` on; the file is expected to have `size` bytes.
+    /// Asks for some bytes of `path`, which is expected to have `size`. A server may send more or less of it.
     ///
     /// # Errors
     /// What is wrong with the answer, or what the system says.
-    pub fn get(&mut self, url: &Url, path: &str, from: u64, size: u64) -> Result<Answer, Fault> {
-        let range = match from {
-            0 => String::new(),
-            from => format!("Range: bytes={from}-\r\n"),
-        };
+    pub fn get(
+        &mut self,
+        url: &Url,
+        path: &str,
+        wanted: Range<u64>,
+        size: u64,
+    ) -> Result<Answer, Fault> {
+        let range = asked(&wanted, size);
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: ram-deploy/{}\r\nAccept-Encoding: identity\r\n{range}\r\n",
             url.authority(),
@@ -121,7 +125,7 @@ impl Connection {
             (200 | 206, _) => return Err(format!("sends {path} coded, without its length")),
             (status, _) => return Err(format!("answers {status} {} to {path}", head.reason)),
         }
-        self.left = body(head.status, head.length, head.range, from, size)
+        self.left = body(head.status, head.length, head.range, wanted.start, size)
             .map_err(|fault| format!("{path}: {fault}"))?;
         Ok(Answer::Body)
     }
@@ -185,6 +189,15 @@ impl Connection {
             }
             Err(e) => Err(words(&e)),
         }
+    }
+}
+
+/// The field that asks for some bytes; none where they are all.
+fn asked(wanted: &Range<u64>, size: u64) -> String {
+    match wanted.start {
+        0 if wanted.end >= size => String::new(),
+        from if wanted.end >= size => format!("Range: bytes={from}-\r\n"),
+        from => format!("Range: bytes={from}-{}\r\n", wanted.end.saturating_sub(1)),
     }
 }
 
@@ -324,6 +337,14 @@ mod tests {
         ] {
             assert!(parse(bad).is_none(), "{}", String::from_utf8_lossy(bad));
         }
+    }
+
+    #[test]
+    fn as_much_as_is_wanted_is_asked_for() {
+        assert_eq!(asked(&(0..10), 10), "");
+        assert_eq!(asked(&(4..10), 10), "Range: bytes=4-\r\n");
+        assert_eq!(asked(&(0..4), 10), "Range: bytes=0-3\r\n");
+        assert_eq!(asked(&(4..5), 10), "Range: bytes=4-4\r\n");
     }
 
     #[test]

@@ -169,8 +169,7 @@ fn small(
 ) -> std::result::Result<Option<Vec<u8>>, Fault> {
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     for _ in 0..TRIES * fetcher.mirrors() {
-        let from = 0;
-        let senders = fetcher.fill(Wanted { file, size, from }, &mut bytes)?;
+        let senders = fetcher.fill(Wanted::whole(file, size), &mut bytes)?;
         if is_right(&bytes) {
             return Ok(Some(bytes));
         }

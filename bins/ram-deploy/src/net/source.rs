@@ -16,6 +16,8 @@ use crate::payload::parts::{self, Part};
 const READS: usize = 64;
 /// Bytes that a new request costs more than: so many are read although they are had from elsewhere.
 const WORTH: u64 = 1 << 20;
+/// How far it is looked where a request may end.
+const FAR: u64 = 64 << 20;
 
 /// The payload files on mirrors.
 #[derive(Debug)]
@@ -79,6 +81,23 @@ impl State<'_> {
         let gap = offset.saturating_sub(self.next);
         let is_small = gap <= WORTH || !self.is_elsewhere(self.next..offset);
         gap > 0 && gap <= AHEAD && is_small
+    }
+
+    /// Where a request that goes on at `from` ends: where more than [`WORTH`] is had from elsewhere. A server that is not
+    /// told sends more than is taken, as much as the buffers on the way hold.
+    fn until(&self, from: u64) -> u64 {
+        let first = self.elsewhere.partition_point(|r| r.end <= from);
+        let mut run = 0..0;
+        for range in &self.elsewhere[first..] {
+            if range.start > run.end {
+                run.start = range.start.max(from);
+            }
+            run.end = range.end;
+            if run.end - run.start > WORTH || run.end - from > FAR {
+                return run.start;
+            }
+        }
+        u64::MAX
     }
 
     /// Whether some of these bytes are had from elsewhere.
@@ -145,11 +164,17 @@ impl Remote<'_> {
     fn fill(&self, state: &mut State<'_>, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let mut senders = Senders::new();
         let end = offset + bytes.len() as u64;
+        let until = state.until(end);
         let mut rest = bytes;
         for (part, from, length) in parts::pieces(&self.files, offset, rest.len() as u64) {
             let (now, later) = rest.split_at_mut(length as usize);
-            let (file, size) = (part.name.as_str(), part.length);
-            let filled = state.fetcher.fill(Wanted { file, size, from }, now);
+            let wanted = Wanted {
+                file: &part.name,
+                size: part.length,
+                from,
+                to: until.saturating_sub(part.start).min(part.length),
+            };
+            let filled = state.fetcher.fill(wanted, now);
             senders.extend(filled.map_err(io::Error::other)?);
             rest = later;
         }
@@ -258,6 +283,27 @@ mod tests {
         assert_eq!(offsets, [6, 7, 8]);
         assert_eq!(state.make_room(AHEAD).len() as u64, AHEAD);
         assert!(state.ahead.is_empty());
+    }
+
+    #[test]
+    fn a_request_ends_where_much_is_had_from_elsewhere() {
+        let remote = remote();
+        let until = |ranges: &[Range<u64>], from| {
+            remote.without(ranges.to_vec());
+            remote.state.lock().unwrap().until(from)
+        };
+        assert_eq!(until(&[], 5), u64::MAX);
+        // Two that touch are one; one that is small is read through.
+        let touching = [10..20, 50..WORTH, WORTH..WORTH + 51, 2 * WORTH..9 * WORTH];
+        assert_eq!(until(&touching, 5), 50);
+        assert_eq!(until(&touching, 20), 50);
+        assert_eq!(until(&touching[..2], 5), u64::MAX);
+        // What is left of a run counts from where the reading is.
+        assert_eq!(until(&touching, 60), 2 * WORTH);
+        assert_eq!(until(&touching, 9 * WORTH), u64::MAX);
+        // It is not looked for ever.
+        let many: Vec<_> = (1..100).map(|n| n * WORTH..n * WORTH + 9).collect();
+        assert_eq!(until(&many, 0), FAR);
     }
 
     #[test]

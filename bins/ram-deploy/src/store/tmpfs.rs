@@ -10,12 +10,13 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use store::chunk_map::ChunkMap;
 
 use crate::config::Config;
-use crate::console::{Console, Progress};
+use crate::console::Console;
 use crate::deploy::{self, Source, Target};
-use crate::init::mount;
+use crate::init::mount_new;
 use crate::ram;
 use crate::root::SYSROOT;
 use crate::stop::{Result, Stop};
+use crate::ticker::Ticker;
 
 use super::chunks::{self, Chunks};
 use super::unpack::Unpack;
@@ -83,14 +84,10 @@ impl Tmpfs {
             total >> 20
         ));
         let begin = Instant::now();
-        let tell = |done| {
-            console.progress(|| Progress {
-                done,
-                total,
-                time: begin.elapsed(),
-            });
-        };
-        let refused = unpack.run(threads, &tell).map_err(failed)?;
+        let ticker = Ticker::new(total, console);
+        let tell = |done| ticker.done(done);
+        let unpacked = ticker.during(|| unpack.run(threads, &tell));
+        let refused = unpacked.map_err(failed)?;
         say_done(begin, refused, console);
         adapt_fstab(root, "tmpfs").map_err(failed)
     }
@@ -129,7 +126,13 @@ fn say_done(begin: Instant, refused: u64, console: &Console) {
 }
 
 fn mount_at(root: &Path, options: &str) -> Result<()> {
-    let mounted = mount("tmpfs", "tmpfs", root, MountFlags::empty(), options);
+    let mounted = mount_new(
+        Path::new("tmpfs"),
+        "tmpfs",
+        root,
+        MountFlags::empty(),
+        options,
+    );
     mounted.map_err(|e| {
         Stop::new(
             format!("a tmpfs cannot be mounted at {SYSROOT} with {options}: {e}"),

@@ -10,6 +10,14 @@ const WORD: &str = "rd.kiwi.ramdisk";
 const SIZE: &str = "ramdisk_size";
 const INSTALL_DEVICE: &str = "rd.kiwi.oem.installdevice";
 
+/// KIWI's words that `ram-deploy` knows, beside `rd.kiwi.ramdisk`.
+const KIWI: [&str; 4] = [
+    INSTALL_DEVICE,
+    "rd.kiwi.debug",
+    "rd.kiwi.install.pxe",
+    "rd.kiwi.install.image",
+];
+
 /// COMMAND_LINE_SIZE of x86 kernels, less what the medium adds, in bytes.
 const LONGEST_LINE: usize = 1800;
 
@@ -100,6 +108,11 @@ fn read_word(word: &Word<'_>, span: Span, line: &mut Line, report: &mut Report) 
             report.add(error(code::REFUSED, span, fact, label));
         }
         (INSTALL_DEVICE, Some(device)) => line.device = Some((device.to_owned(), span)),
+        (key, _) if key.starts_with("rd.kiwi.") && !KIWI.contains(&key) => {
+            let fact = format!("{key} has no effect here");
+            let label = format!("of KIWI's words at boot there are {}", KIWI.join(", "));
+            report.add(warning(code::IGNORED, span, fact, &label).help("take it out"));
+        }
         _ => {}
     }
     true

@@ -1,7 +1,7 @@
 //! `<oemconfig>`.
 
 use super::Often::Once;
-use super::Use::{Carried, Ignored, Refused, Used};
+use super::Use::{Ignored, Refused, Used};
 use super::{Element, Kind, node, text};
 
 const IN: &[(&str, super::Often)] = &[("oemconfig", Once)];
@@ -18,8 +18,8 @@ pub(super) const ROWS: &[Element] = &[
     text("oem-resize", IN, Kind::Bool, Used("the first boot grows the root file system; yes by default")).since(7, 3),
     text("oem-resize-once", IN, Kind::Bool, Ignored("growing is harmless to repeat: it does nothing when the root fills its disk")).since(7, 2),
     text("oem-ramdisk-size", IN, Kind::Free, Used("size of the RAM disk in kB; ramdisk_size on the kernel command line wins")).since(8, 4),
-    text("oem-device-filter", IN, Kind::Text, Carried("a pattern of devices that are no deployment target")),
-    text("oem-nic-filter", IN, Kind::Text, Carried("a pattern of network interfaces that are not used")),
+    text("oem-device-filter", IN, Kind::Text, Ignored("the system is deployed into RAM, and no device is looked for")),
+    text("oem-nic-filter", IN, Kind::Text, Ignored("BOOTIF= or ip= on the kernel command line choose the network card")),
     text("oem-inplace-recovery", IN, Kind::Bool, Ignored(NO_RECOVERY)),
     text("oem-kiwi-initrd", IN, Kind::Bool, Refused("a system in RAM boots with the initramfs that deployed it")),
     text("oem-multipath-scan", IN, Kind::Bool, Ignored("multipath devices are no deployment target")),

@@ -92,11 +92,7 @@ fn fetched(urls: Vec<Url>, limit: Duration, size: usize) -> (Result<Vec<u8>, Fau
     };
     let mut fetcher = Fetcher::new(urls, patience, Box::new(|_| Ok(Vec::new())), &tell);
     let mut bytes = vec![0; size];
-    let wanted = Wanted {
-        file: "f",
-        size: size as u64,
-        from: 0,
-    };
+    let wanted = Wanted::whole("f", size as u64);
     let filled = fetcher.fill(wanted, &mut bytes).map(|_| bytes);
     drop(fetcher);
     (filled, told.into_inner().unwrap())
