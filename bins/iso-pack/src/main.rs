@@ -34,8 +34,8 @@ use crate::pieces::Pieces;
 use crate::sign::SigningKey;
 
 /// Stage version. Changelog. 1: the first. 2: the ISO is kept as the list of its pieces. 3: `root=ramforge`.
-/// 4: it boots as a file. 5: the network boot set.
-const VERSION: u32 = 5;
+/// 4: it boots as a file. 5: the network boot set. 6: PXELINUX boots at once where the timeout is 0.
+const VERSION: u32 = 6;
 
 fn main() -> ExitCode {
     let about =
@@ -153,25 +153,30 @@ fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
         })?),
         false => None,
     };
-    let entry = |firmware: &str, medium: &str, signed| BootEntry {
-        firmware: firmware.to_owned(),
-        medium: medium.to_owned(),
-        signed,
-    };
     Ok(Media {
         format: Media::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
         iso,
         volid: image.volume_id,
-        boot: vec![
-            entry("bios", "cd", false),
-            entry("uefi", "cd", signed),
-            entry("bios", "disk", false),
-            entry("uefi", "disk", signed),
-        ],
+        boot: boot_entries(signed),
         kernelcmdline,
         network,
     })
+}
+
+/// How the medium boots; `signed`: under UEFI with a loader that firmware with Secure Boot takes.
+fn boot_entries(signed: bool) -> Vec<BootEntry> {
+    let entry = |firmware: &str, medium: &str, signed| BootEntry {
+        firmware: firmware.to_owned(),
+        medium: medium.to_owned(),
+        signed,
+    };
+    vec![
+        entry("bios", "cd", false),
+        entry("uefi", "cd", signed),
+        entry("bios", "disk", false),
+        entry("uefi", "disk", signed),
+    ]
 }
 
 /// The image as an object. Every piece is read once, for the ISO's name and to see that it is whole: a damaged one

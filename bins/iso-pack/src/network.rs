@@ -18,7 +18,7 @@
 use std::fmt::Write;
 
 use loader::{Core, Entry, Menu, Modules, Platform};
-use manifest::{NetworkFile, Object};
+use manifest::{Bootloader, NetworkFile, Object};
 use sha2::{Digest, Sha256};
 use stage::{Context, Error, Result};
 use store::Store;
@@ -79,34 +79,38 @@ pub(crate) fn set(
         let modules = Modules::find(store, tree, platform)?;
         set.bytes(path, &loader::build(cx, core, &modules, "/", FIRST)?)?;
     }
-    set.bytes("grub.cfg", grub(input, &names, cmdline).as_bytes())?;
-    set.bytes("boot.ipxe", ipxe(&names, cmdline).as_bytes())?;
-    set.bytes(
-        "pxelinux.cfg/default",
-        pxelinux(input, &names, cmdline).as_bytes(),
-    )?;
-    set.bytes(
-        &names.append,
-        format!("{cmdline} rd.kiwi.install.pxe\n").as_bytes(),
-    )?;
+    let pxelinux = pxelinux(&plan.bootloader, &names, cmdline);
+    for (path, text) in [
+        ("grub.cfg", grub(input, &names, cmdline)),
+        ("boot.ipxe", ipxe(&names, cmdline)),
+        ("pxelinux.cfg/default", pxelinux),
+        (&names.append, format!("{cmdline} rd.kiwi.install.pxe\n")),
+    ] {
+        set.bytes(path, text.as_bytes())?;
+    }
     set.parts(&names.kernel, &store.parts(&input.rootfs.kernel.image)?)?;
     set.parts(&names.initrd, &store.parts(&input.initrd.image)?)?;
-    let object = input.disk.medium_map();
-    set.parts("ramforge/map", &[object])?;
-    if let Some(key) = &options.sign {
-        set.bytes("ramforge/map.sig", &key.sign(&store.get(&object)?))?;
-    }
-    let map = ChunkMap::parse(&store.get(&object)?);
-    let map = map.map_err(|e| Error::damaged(e.to_string()))?;
-    for (n, frames) in map.payload_files().iter().enumerate() {
-        set.parts(&format!("ramforge/frames.{n:03}"), frames)?;
-    }
+    set.payload(options, &input.disk.medium_map())?;
     let sums = std::mem::take(&mut set.sums);
     set.bytes("SHA256SUMS", sums.as_bytes())?;
     Ok(set.files)
 }
 
 impl Set<'_> {
+    /// The chunk map, its signature, and the frames.
+    fn payload(&mut self, options: &Options, object: &Object) -> Result<()> {
+        self.parts("ramforge/map", &[*object])?;
+        let text = self.store.get(object)?;
+        if let Some(key) = &options.sign {
+            self.bytes("ramforge/map.sig", &key.sign(&text))?;
+        }
+        let map = ChunkMap::parse(&text).map_err(|e| Error::damaged(e.to_string()))?;
+        for (n, frames) in map.payload_files().iter().enumerate() {
+            self.parts(&format!("ramforge/frames.{n:03}"), frames)?;
+        }
+        Ok(())
+    }
+
     fn bytes(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         let object = self.store.put(bytes)?;
         self.add(path, object, Sha256::digest(bytes).as_slice());
@@ -214,14 +218,15 @@ fn ipxe(names: &Names, cmdline: &str) -> String {
 }
 
 /// PXELINUX cannot name its server: ram-deploy learns it from the DHCP server.
-fn pxelinux(input: &Input, names: &Names, cmdline: &str) -> String {
+fn pxelinux(bootloader: &Bootloader, names: &Names, cmdline: &str) -> String {
     let Names { kernel, initrd, .. } = names;
-    let bootloader = &input.plan.bootloader;
     let tenths = u64::try_from(bootloader.timeout)
         .unwrap_or(0)
         .saturating_mul(10);
+    // A TIMEOUT of 0 is none at all: a prompt would wait for ever, where GRUB's menu boots at once.
+    let prompt = u8::from(bootloader.timeout != 0);
     format!(
-        "DEFAULT ramforge\nPROMPT 1\nTIMEOUT {tenths}\n\
+        "DEFAULT ramforge\nPROMPT {prompt}\nTIMEOUT {tenths}\n\
          LABEL ramforge\n  MENU LABEL {}\n  KERNEL {kernel}\n  INITRD {initrd}\n  \
          APPEND {cmdline} rd.kiwi.install.pxe\n  IPAPPEND 2\n",
         bootloader.title
@@ -231,6 +236,28 @@ fn pxelinux(input: &Input, names: &Names, cmdline: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// SYSLINUX takes a TIMEOUT of 0 for none at all.
+    #[test]
+    fn pxelinux_waits_as_long_as_grub() {
+        let names = Names::new("a.x86_64-1");
+        for (timeout, expected) in [
+            (0, "PROMPT 0\nTIMEOUT 0\n"),
+            (5, "PROMPT 1\nTIMEOUT 50\n"),
+            // GRUB waits for ever.
+            (-1, "PROMPT 1\nTIMEOUT 0\n"),
+        ] {
+            let bootloader = Bootloader {
+                name: "grub2".to_owned(),
+                timeout,
+                console: "console".to_owned(),
+                serial_line: None,
+                title: "A".to_owned(),
+            };
+            let menu = pxelinux(&bootloader, &names, "root=ramforge");
+            assert!(menu.contains(expected), "{menu}");
+        }
+    }
 
     #[test]
     fn a_description_that_says_where_is_not_contradicted() {

@@ -20,10 +20,13 @@ use zstd::bulk::Decompressor;
 use crate::pages::{self, Aligned};
 use crate::stop::{Result, Stop};
 
-/// Bytes that all buffers together may take.
+/// Bytes that all buffers together may take, whatever the store: the rest of [`crate::ram::WORKING_BYTES`] is the program,
+/// the chunk map, and the two chunks that are read now and written last.
 const BUDGET: u64 = 40 << 20;
 /// Bytes of it that wait for a worker.
 const WAITING: u64 = 8 << 20;
+/// Bytes of it that are read ahead over a network rather than left out: who reads with several threads asks for them soon.
+pub(crate) const AHEAD: u64 = 4 << 20;
 
 /// Where frames come from.
 pub trait Source: Sync {
@@ -37,6 +40,10 @@ pub trait Source: Sync {
     /// What was read of a range is wrong: the next read of it must not give the same.
     fn wrong(&self, offset: u64, length: u64) {
         self.forget(offset, length);
+    }
+    /// How often what is wrong may be read again: as many places as it can come from.
+    fn tries(&self) -> usize {
+        1
     }
     /// The offset in words: file and offset in it.
     fn place(&self, offset: u64) -> String;
@@ -122,11 +129,24 @@ fn waiting(chunk_size: u64) -> usize {
     (WAITING / chunk_size).clamp(1, 32) as usize
 }
 
-/// Worker threads for chunks of `chunk_size` bytes on `cpus` processors, within [`BUDGET`].
+/// Bytes that a worker takes: a frame, a plain chunk, and zstd's own or a piece of a file.
+pub(crate) fn each(chunk_size: u64) -> u64 {
+    2 * chunk_size + (1 << 20)
+}
+
+/// Bytes that are left for workers and for what they share.
+pub(crate) fn left(beside: u64) -> u64 {
+    BUDGET - AHEAD - beside
+}
+
+/// Worker threads for chunks of `chunk_size` bytes on `cpus` processors, so that all buffers take no more than 40 MiB.
 pub fn workers(chunk_size: u64, cpus: usize) -> usize {
-    let each = 2 * chunk_size + (1 << 20);
-    let fit = (BUDGET - WAITING) / each;
-    cpus.min(fit as usize).clamp(1, 16)
+    fitting(left(WAITING), each(chunk_size), cpus)
+}
+
+/// So many threads that take `each` bytes fit into `bytes`, and one in any case.
+pub(crate) fn fitting(bytes: u64, each: u64, cpus: usize) -> usize {
+    cpus.min((bytes / each) as usize).clamp(1, 16)
 }
 
 struct Shared<'a> {
@@ -290,7 +310,7 @@ pub(crate) fn fetch(
     Ok(())
 }
 
-/// Reads a bad frame once more from the medium itself before giving up.
+/// Reads a bad frame again, from wherever else it can come from, before giving up.
 fn again(
     source: &dyn Source,
     work: &Work,
@@ -298,14 +318,19 @@ fn again(
     zstd: &mut Decompressor,
     buffer: &mut [u8],
 ) -> Result<()> {
-    source.wrong(work.offset, work.frame_size as u64);
-    frame.resize(work.frame_size, 0);
-    let what = match source.read(work.offset, &mut frame) {
-        Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
-        Ok(()) => "is damaged (its BLAKE3 differs from the chunk map's)".to_owned(),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => "ends before it should".to_owned(),
-        Err(e) => format!("cannot be read: {e}"),
-    };
+    let mut what = String::new();
+    for _ in 0..source.tries() {
+        source.wrong(work.offset, work.frame_size as u64);
+        frame.resize(work.frame_size, 0);
+        what = match source.read(work.offset, &mut frame) {
+            Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
+            Ok(()) => "is damaged (its BLAKE3 differs from the chunk map's)".to_owned(),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                "ends before it should".to_owned()
+            }
+            Err(e) => format!("cannot be read: {e}"),
+        };
+    }
     Err(Stop::new(
         format!(
             "chunk {} at {} {what}",

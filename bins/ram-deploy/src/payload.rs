@@ -2,6 +2,8 @@
 //!
 //! Reading goes on when the medium is pulled out and comes back, on whatever device: who reads waits for it.
 
+pub(crate) mod parts;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use crate::deploy::Source;
 use crate::medium::Medium;
 use crate::stop::{Result, Stop};
 use crate::volume::Volume;
+use parts::Part;
 
 /// How often a thread looks whether the others let go of a medium that is gone.
 const MOMENT: Duration = Duration::from_millis(5);
@@ -33,20 +36,22 @@ pub struct Payload<'a> {
 #[derive(Debug)]
 struct Held {
     medium: Medium,
-    parts: Vec<Part>,
+    parts: Vec<Placed>,
     /// How often the medium was opened before.
     generation: u64,
 }
 
-/// A payload file.
+/// A payload file, and where it begins in the volume.
 #[derive(Debug)]
-struct Part {
-    name: String,
-    /// Where it begins in the payload.
-    start: u64,
-    length: u64,
-    /// Where it begins in the volume.
+struct Placed {
+    part: Part,
     at: u64,
+}
+
+impl AsRef<Part> for Placed {
+    fn as_ref(&self) -> &Part {
+        &self.part
+    }
 }
 
 impl<'a> Payload<'a> {
@@ -116,7 +121,7 @@ impl<'a> Payload<'a> {
 
 impl Held {
     fn new(medium: Medium, length: u64, generation: u64) -> Result<Self> {
-        let parts = parts(&medium.volume, length)?;
+        let parts = placed(&medium.volume, length)?;
         Ok(Self {
             medium,
             parts,
@@ -124,18 +129,9 @@ impl Held {
         })
     }
 
-    /// The parts of the range that lie in each file: part, offset in its file, length.
-    fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = (&Part, u64, u64)> {
-        self.parts.iter().filter_map(move |part| {
-            let start = offset.max(part.start);
-            let end = (offset + length).min(part.start + part.length);
-            (start < end).then(|| (part, start - part.start, end - start))
-        })
-    }
-
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let mut rest = bytes;
-        for (part, at, length) in self.pieces(offset, rest.len() as u64) {
+        for (part, at, length) in parts::pieces(&self.parts, offset, rest.len() as u64) {
             let (now, later) = rest.split_at_mut(length as usize);
             self.medium.volume.read(part.at + at, now)?;
             rest = later;
@@ -148,8 +144,8 @@ impl Held {
     }
 }
 
-fn parts(volume: &Volume, length: u64) -> Result<Vec<Part>> {
-    let mut parts: Vec<Part> = Vec::new();
+fn placed(volume: &Volume, length: u64) -> Result<Vec<Placed>> {
+    let mut parts: Vec<Placed> = Vec::new();
     let mut end = 0;
     while end < length {
         let name = config::frames_on_medium(parts.len());
@@ -161,12 +157,13 @@ fn parts(volume: &Volume, length: u64) -> Result<Vec<Part>> {
                 "write the ISO to the medium again and compare its checksum",
             ));
         };
-        parts.push(Part {
+        let part = Part {
             name,
             start: end,
             length: extent.len,
-            at: extent.offset,
-        });
+        };
+        let at = extent.offset;
+        parts.push(Placed { part, at });
         end += extent.len;
     }
     Ok(parts)
@@ -199,15 +196,15 @@ impl Source for Payload<'_> {
 
     fn forget(&self, offset: u64, length: u64) {
         let Some(held) = self.held() else { return };
-        for (part, at, length) in held.pieces(offset, length) {
+        for (part, at, length) in parts::pieces(&held.parts, offset, length) {
             held.medium.volume.forget(part.at + at, length);
         }
     }
 
     fn place(&self, offset: u64) -> String {
         let words = |held: &Arc<Held>| {
-            let (part, at, _) = held.pieces(offset, 1).next()?;
-            Some(format!("/{} offset {at}", part.name))
+            let (part, at, _) = parts::pieces(&held.parts, offset, 1).next()?;
+            Some(format!("/{} offset {at}", part.part.name))
         };
         let found = self.held().as_ref().and_then(words);
         found.unwrap_or_else(|| format!("payload offset {offset}"))

@@ -246,10 +246,8 @@ fn let_go(place: Option<Place<'_>>, cmdline: &Cmdline, console: &Console) {
             release(medium, cmdline.switch("rd.ramforge.eject"), console);
         }
         Some(Place::Network(set)) => {
-            let (name, media) = set.release();
-            console.say(&format!(
-                "the network is not needed any more, {name} is off"
-            ));
+            let (link, media) = set.release();
+            console.say(&format!("the network is not needed any more, {link}"));
             for medium in media {
                 // It was no more than at hand, and may be a disk that the system needs.
                 release(medium, false, console);

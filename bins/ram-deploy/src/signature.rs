@@ -21,12 +21,11 @@ pub fn verify(key: &Digest, map: &[u8], signature: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// RFC 8032, 7.1, test 3.
-    #[test]
-    fn the_vector_of_the_standard_is_verified() {
+    /// RFC 8032, 7.1, test 3: key, message and signature.
+    pub(crate) fn vector() -> (Digest, [u8; 2], Vec<u8>) {
         let bytes = |hex: &str| -> Vec<u8> {
             let byte = |n: usize| u8::from_str_radix(&hex[n..n + 2], 16).unwrap();
             (0..hex.len()).step_by(2).map(byte).collect()
@@ -37,11 +36,17 @@ mod tests {
             "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac\
              18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
         );
-        assert!(verify(&key, &[0xaf, 0x82], &signature));
+        (key, [0xaf, 0x82], signature)
+    }
+
+    #[test]
+    fn the_vector_of_the_standard_is_verified() {
+        let (key, message, signature) = vector();
+        assert!(verify(&key, &message, &signature));
         assert!(!verify(&key, &[0xaf, 0x83], &signature));
-        assert!(!verify(&Digest::of(b"other"), &[0xaf, 0x82], &signature));
+        assert!(!verify(&Digest::of(b"other"), &message, &signature));
         for short in [&signature[..63], &[]] {
-            assert!(!verify(&key, &[0xaf, 0x82], short));
+            assert!(!verify(&key, &message, short));
         }
     }
 }

@@ -172,39 +172,40 @@ fn parse(bytes: &[u8], mac: [u8; 6], xid: u32) -> Option<Message> {
     if !is_answer {
         return None;
     }
-    let fixed = |at: usize| {
-        Some(Ipv4Addr::from(
-            <[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?,
-        ))
-    };
-    let option = |code| find(&bytes[FIXED + 4..], code);
-    let addresses = |code| -> Vec<Ipv4Addr> {
-        let value = option(code).unwrap_or_default();
-        value
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|a| Ipv4Addr::from(*a))
-            .collect()
-    };
-    let file = bytes.get(108..FIXED)?;
-    let file = file.split(|b| *b == 0).next().unwrap_or_default();
+    let fixed = |at: usize| address(bytes.get(at..at + 4)?);
+    let options = &bytes[FIXED + 4..];
     let next = fixed(20)?;
-    let boot = (next, String::from_utf8_lossy(file).into_owned());
+    let lease = Lease {
+        address: fixed(16)?,
+        mask: addresses(options, option::MASK)
+            .next()
+            .unwrap_or(Ipv4Addr::new(255, 255, 255, 0)),
+        gateway: addresses(options, option::ROUTERS).next(),
+        name_servers: addresses(options, option::NAME_SERVERS).collect(),
+        boot: Some((next, file(bytes)?)).filter(|_| !next.is_unspecified()),
+    };
     Some(Message {
-        kind: *option(option::KIND)?.first()?,
-        server: addresses(option::SERVER).first().copied()?,
-        lease: Lease {
-            address: fixed(16)?,
-            mask: addresses(option::MASK)
-                .first()
-                .copied()
-                .unwrap_or(Ipv4Addr::new(255, 255, 255, 0)),
-            gateway: addresses(option::ROUTERS).first().copied(),
-            name_servers: addresses(option::NAME_SERVERS),
-            boot: Some(boot).filter(|_| !next.is_unspecified()),
-        },
+        kind: *find(options, option::KIND)?.first()?,
+        server: addresses(options, option::SERVER).next()?,
+        lease,
     })
+}
+
+fn address(bytes: &[u8]) -> Option<Ipv4Addr> {
+    Some(<[u8; 4]>::try_from(bytes).ok()?.into())
+}
+
+/// The addresses that an option lists.
+fn addresses(options: &[u8], code: u8) -> impl Iterator<Item = Ipv4Addr> {
+    let value = find(options, code).unwrap_or_default();
+    value.as_chunks::<4>().0.iter().copied().map(Ipv4Addr::from)
+}
+
+/// The field `file`, up to its zero.
+fn file(bytes: &[u8]) -> Option<String> {
+    let field = bytes.get(108..FIXED)?;
+    let file = field.split(|b| *b == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(file).into_owned())
 }
 
 /// The value of an option.

@@ -7,8 +7,11 @@
 //! fault → the same mirror again → the next mirror → … each was tried: a pause that grows → … no bytes for `limit`: the end
 //! ```
 //!
+//! Too slow is a fault as well: a mirror that sends a byte now and then would hold up everything for ever.
+//!
 //! Nothing that arrives is trusted: the caller verifies it, and says by reading it again that it was wrong. A mirror
-//! that sent wrong bytes is only asked again where there is no other.
+//! that sent wrong bytes is only asked again where there is no other. Where several sent a part each, nobody knows whose
+//! is wrong: all of it is asked of one.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -21,15 +24,16 @@ const REDIRECTIONS: usize = 5;
 /// The first and the longest pause when every mirror has failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// Bytes that must arrive before a mirror counts as one that works again.
+/// Bytes that must arrive before a mirror counts as one that works again, and that it must send in each
+/// [`Patience::silence`] of waiting.
 const PROGRESS: u64 = 64 << 10;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// How long a server may say nothing.
+    /// How long a server may say nothing, may take for the head of an answer, and may send less than a trickle.
     pub silence: Duration,
-    /// How long nothing may arrive from any server.
+    /// How long nothing may arrive from any server; longer where not every one was asked by then.
     pub limit: Duration,
 }
 
@@ -66,6 +70,31 @@ struct Body {
     next: u64,
 }
 
+/// How fast the current mirror sends: what came while it was waited for.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Counts `bytes` that came after `waited`; `silence` is the time in which [`PROGRESS`] must come.
+    fn count(&mut self, waited: Duration, bytes: u64, silence: Duration) -> Result<(), Fault> {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < silence {
+            return Ok(());
+        }
+        match std::mem::take(self).bytes {
+            PROGRESS.. => Ok(()),
+            bytes => Err(format!(
+                "is too slow: {bytes} bytes in {} s",
+                silence.as_secs()
+            )),
+        }
+    }
+}
+
 /// A file and the bytes of it that are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -91,6 +120,9 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Who sent what was read: a mirror and its bytes, in their order.
+pub type Senders = Vec<(usize, u64)>;
+
 /// Fetches from mirrors.
 pub struct Fetcher<'a> {
     mirrors: Vec<Mirror>,
@@ -104,6 +136,9 @@ pub struct Fetcher<'a> {
     /// Bytes since then.
     progress: u64,
     since: Instant,
+    /// When the last read was over: what lies between two reads is not a server's time.
+    paused: Instant,
+    pace: Pace,
     /// Why it was given up for good.
     ended: Option<Fault>,
 }
@@ -139,16 +174,13 @@ impl<'a> Fetcher<'a> {
             faults: 0,
             progress: 0,
             since: Instant::now(),
+            paused: Instant::now(),
+            pace: Pace::default(),
             ended: None,
         }
     }
 
-    /// The mirror that is asked now.
-    pub fn current(&self) -> usize {
-        self.current
-    }
-
-    /// Its directory.
+    /// The directory of the mirror that is asked now.
     pub fn url(&self) -> Option<&Url> {
         Some(&self.mirrors.get(self.current)?.url)
     }
@@ -163,29 +195,56 @@ impl<'a> Fetcher<'a> {
         self.mirrors.iter().map(|mirror| &mirror.url)
     }
 
-    /// Fills `bytes`.
+    /// Fills `bytes`, and says who sent them.
     ///
     /// # Errors
     /// What each mirror's fault was, when nothing has arrived for the whole limit; then for ever.
-    pub fn fill(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<(), Fault> {
-        self.since = Instant::now();
+    pub fn fill(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<Senders, Fault> {
+        self.since += self.paused.elapsed();
+        let filled = self.fill_in_time(wanted, bytes);
+        self.paused = Instant::now();
+        filled
+    }
+
+    fn fill_in_time(&mut self, wanted: Wanted<'_>, bytes: &mut [u8]) -> Result<Senders, Fault> {
+        let mut senders = Senders::new();
         let mut done = 0;
         while done < bytes.len() {
             let from = wanted.from + done as u64;
             match self.some(Wanted { from, ..wanted }, &mut bytes[done..]) {
                 Ok(n) => {
+                    match senders.last_mut().filter(|last| last.0 == self.current) {
+                        Some((_, bytes)) => *bytes += n as u64,
+                        None => senders.push((self.current, n as u64)),
+                    }
                     done += n;
                     self.worked(n as u64);
                 }
                 Err(fault) => self.failed(fault, &format!("/{} offset {from}", wanted.file))?,
             }
         }
-        Ok(())
+        Ok(senders)
     }
 
-    /// The mirror `liar` sent wrong bytes: another one is asked from now on, where there is one.
-    pub fn distrust(&mut self, liar: usize) {
+    /// Bytes that these mirrors sent are wrong. One alone is a liar: another one is asked from now on, where there is one.
+    /// Of several nobody knows which: one that has no part in it is asked, or else the one that sent the end of it.
+    pub fn distrust(&mut self, senders: &[usize]) {
+        if let [liar] = senders {
+            self.lied(*liar);
+        }
+        if !senders.contains(&self.current) {
+            return;
+        }
         self.body = None;
+        let other = self.others().find(|n| !senders.contains(n));
+        match other {
+            Some(other) => self.ask_from_now_on(other),
+            None if self.mirrors[self.current].lied => self.next(),
+            None => (),
+        }
+    }
+
+    fn lied(&mut self, liar: usize) {
         let Some(mirror) = self.mirrors.get_mut(liar) else {
             return;
         };
@@ -193,19 +252,27 @@ impl<'a> Fetcher<'a> {
             mirror.lied = true;
             (self.tell)(&format!("{} sends wrong bytes", mirror.url));
         }
-        if self.current == liar {
-            self.next();
-        }
+    }
+
+    /// The mirrors that have not sent wrong bytes, from the one after the current on; that one is the last.
+    fn others(&self) -> impl Iterator<Item = usize> {
+        let count = self.mirrors.len();
+        let all = (1..=count).map(move |n| (self.current + n) % count);
+        all.filter(|n| !self.mirrors[*n].lied)
     }
 
     /// The next mirror that has not sent wrong bytes, or just the next one.
     fn next(&mut self) {
-        let count = self.mirrors.len();
-        let others = (1..=count).map(|n| (self.current + n) % count);
-        let honest = others.clone().find(|n| !self.mirrors[*n].lied);
-        if let Some(next) = honest.or(others.clone().next()) {
-            self.current = next;
+        let honest = self.others().next();
+        let after = (self.current + 1).checked_rem(self.mirrors.len());
+        if let Some(next) = honest.or(after) {
+            self.ask_from_now_on(next);
         }
+    }
+
+    fn ask_from_now_on(&mut self, mirror: usize) {
+        self.current = mirror;
+        self.pace = Pace::default();
     }
 
     fn worked(&mut self, bytes: u64) {
@@ -220,6 +287,7 @@ impl<'a> Fetcher<'a> {
     /// Notes a fault and chooses who is asked next, after a pause where all were asked.
     fn failed(&mut self, fault: Fault, place: &str) -> Result<(), Fault> {
         self.body = None;
+        self.pace = Pace::default();
         if let Some(fault) = &self.ended {
             return Err(fault.clone());
         }
@@ -232,9 +300,11 @@ impl<'a> Fetcher<'a> {
         }
         mirror.fault = Some(fault);
         self.faults += 1;
-        self.progress = 0;
-        if self.since.elapsed() >= self.patience.limit {
-            let ended = self.all_faults();
+        let came = std::mem::take(&mut self.progress);
+        // The first mirror is asked twice in a row, so that then every one had its turn.
+        let all_asked = count == 1 || self.faults > count;
+        if all_asked && self.since.elapsed() >= self.patience.limit {
+            let ended = self.all_faults(came);
             self.ended = Some(ended.clone());
             return Err(ended);
         }
@@ -249,11 +319,16 @@ impl<'a> Fetcher<'a> {
         Ok(())
     }
 
-    fn all_faults(&self) -> Fault {
+    /// Why it is given up, after `came` bytes from the last mirror.
+    fn all_faults(&self, came: u64) -> Fault {
         let one = |m: &Mirror| Some(format!("{}: {}", m.url, m.fault.as_ref()?));
         let all: Vec<String> = self.mirrors.iter().filter_map(one).collect();
+        let what = match came {
+            0 => "nothing",
+            _ => "too little",
+        };
         format!(
-            "nothing arrived for {} s: {}",
+            "{what} arrived for {} s: {}",
             self.patience.limit.as_secs(),
             all.join("; ")
         )
@@ -266,14 +341,29 @@ impl<'a> Fetcher<'a> {
         }
         let goes_on =
             |b: &Body| b.file == wanted.file && b.next == wanted.from && b.connection.left() > 0;
+        let mut begin = Instant::now();
         let mut body = match self.body.take() {
             Some(body) if goes_on(&body) => body,
-            other => self.ask(wanted, other.map(|b| b.connection))?,
+            other => {
+                let body = self.ask(wanted, other.map(|b| b.connection))?;
+                // Its first answer may take its time; one that answers often with little may not.
+                if self.pace.bytes == 0 {
+                    begin = Instant::now();
+                }
+                body
+            }
         };
         let n = body.connection.read(bytes)?;
         body.next += n as u64;
+        let is_whole = body.next == wanted.size;
         self.body = Some(body);
-        Ok(n)
+        let paced = self
+            .pace
+            .count(begin.elapsed(), n as u64, self.patience.silence);
+        match is_whole {
+            true => Ok(n),
+            false => paced.map(|()| n),
+        }
     }
 
     /// Asks the current mirror, over `kept` where that is free; follows it elsewhere.
@@ -296,7 +386,7 @@ impl<'a> Fetcher<'a> {
                         next: wanted.from,
                     });
                 }
-                Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &location)?,
+                Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &path, &location)?,
             }
         }
         Err(format!("sends {path} from one place to another for ever"))
@@ -319,33 +409,47 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// The server and path that a redirection names.
-fn elsewhere(url: &Url, location: &str) -> Result<(Url, String), Fault> {
-    if location.starts_with('/') && location.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok((url.clone(), location.to_owned()));
-    }
+/// The server and path that a redirection from `path` names (RFC 3986, 5.2).
+fn elsewhere(url: &Url, path: &str, location: &str) -> Result<(Url, String), Fault> {
     let refuse = |why| format!("sends to {location}: {why}");
-    let path = location.splitn(4, '/').nth(3).unwrap_or_default();
-    let host = Url::parse(location.split(['?', '#']).next().unwrap_or_default());
-    Ok((host.map_err(refuse)?, format!("/{path}")))
+    let to = location.split('#').next().unwrap_or_default();
+    if !to.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(refuse("expected no blanks in it".to_owned()));
+    }
+    let head = to.split(['/', '?']).next().unwrap_or_default();
+    if head.contains(':') || to.starts_with("//") {
+        let whole = match head.is_empty() {
+            true => format!("http:{to}"),
+            false => to.to_owned(),
+        };
+        let rest = whole.splitn(4, '/').nth(3).unwrap_or_default();
+        let host = Url::parse(whole.split('?').next().unwrap_or_default());
+        return Ok((host.map_err(refuse)?, format!("/{rest}")));
+    }
+    let file = path.split('?').next().unwrap_or_default();
+    let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let path = match to.chars().next() {
+        None => path.to_owned(),
+        Some('/') => to.to_owned(),
+        Some('?') => format!("{file}{to}"),
+        Some(_) => normal(&format!("{directory}/{to}")),
+    };
+    Ok((url.clone(), path))
+}
+
+/// `path` without `.` and `..`.
+fn normal(path: &str) -> String {
+    let (file, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut parts: Vec<&str> = Vec::new();
+    for part in file.split('/').skip(1) {
+        match part {
+            "." => (),
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}{query}", parts.join("/"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirection_is_a_path_or_another_server() {
-        let url = Url::parse("http://a/b").unwrap();
-        let (same, path) = elsewhere(&url, "/c/map?x=1").unwrap();
-        assert_eq!((same, path.as_str()), (url.clone(), "/c/map?x=1"));
-        let (other, path) = elsewhere(&url, "http://o:81/c/map?x=1").unwrap();
-        assert_eq!(
-            (other.authority(), path.as_str()),
-            ("o:81".into(), "/c/map?x=1")
-        );
-        let fault = elsewhere(&url, "https://o/c").unwrap_err();
-        assert!(fault.contains("every byte is verified"), "{fault}");
-        assert!(elsewhere(&url, "/c\r\nX: y").is_err());
-    }
-}
+pub(crate) mod tests;

@@ -5,14 +5,17 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::url::Url;
 
 /// Bytes of an answer's head that are read at most.
-const HEAD: u64 = 16 << 10;
+const HEAD: usize = 16 << 10;
 /// Header fields of an answer at most.
 const FIELDS: usize = 64;
+
+/// The fault of a server that answers something else.
+const NO_HTTP: &str = "answers something that is not HTTP";
 
 /// Why a server is of no use now, in words.
 pub type Fault = String;
@@ -25,6 +28,7 @@ pub struct Connection {
     left: u64,
     /// Whether the server keeps the connection after the body.
     keeps: bool,
+    silence: Duration,
 }
 
 /// What a server answers.
@@ -51,7 +55,7 @@ struct Head {
 }
 
 impl Connection {
-    /// Connects. `silence` is how long the server may say nothing, now and later.
+    /// Connects. `silence` is how long the server may say nothing, now and later, and may take for the head of an answer.
     ///
     /// # Errors
     /// What the system says.
@@ -70,6 +74,7 @@ impl Connection {
             stream: BufReader::with_capacity(64 << 10, stream),
             left: 0,
             keeps: true,
+            silence,
         })
     }
 
@@ -103,7 +108,12 @@ impl Connection {
         let stream = self.stream.get_mut();
         let asked = stream.write_all(request.as_bytes());
         asked.map_err(|e| format!("takes no request: {}", words(&e)))?;
-        let head = self.head()?;
+        let end = Instant::now() + self.silence;
+        let mut head = self.head(end)?;
+        // What a server says before its answer (RFC 9110, 15.2).
+        while (100..200).contains(&head.status) {
+            head = self.head(end)?;
+        }
         self.keeps = head.keeps;
         self.left = 0;
         match (head.status, head.location) {
@@ -120,23 +130,45 @@ impl Connection {
         Ok(Answer::Body)
     }
 
-    /// Reads the head of the answer.
-    fn head(&mut self) -> Result<Head, Fault> {
+    /// Reads the head of an answer, which must be whole until `end`.
+    fn head(&mut self, end: Instant) -> Result<Head, Fault> {
         let mut bytes = Vec::new();
-        let mut limited = (&mut self.stream).take(HEAD);
-        loop {
-            let before = bytes.len();
-            let read = limited.read_until(b'\n', &mut bytes);
-            match read.map_err(|e| format!("does not answer: {}", words(&e)))? {
-                0 if before == 0 => {
+        while !bytes.ends_with(b"\n\r\n") && !bytes.ends_with(b"\n\n") {
+            match self.line(&mut bytes, end)? {
+                0 if bytes.is_empty() => {
                     return Err("closed the connection without an answer".to_owned());
                 }
-                0 => return Err("answers something that is not HTTP".to_owned()),
-                _ if matches!(&bytes[before..], b"\r\n" | b"\n") && before > 0 => break,
+                0 => return Err(NO_HTTP.to_owned()),
                 _ => (),
             }
         }
-        parse(&bytes).ok_or_else(|| "answers something that is not HTTP".to_owned())
+        let read_timeout = self.stream.get_ref().set_read_timeout(Some(self.silence));
+        read_timeout.map_err(|e| words(&e))?;
+        parse(&bytes).ok_or_else(|| NO_HTTP.to_owned())
+    }
+
+    /// Reads what is there of a line until `end`; 0 where there will be no more, or too much is there.
+    fn line(&mut self, bytes: &mut Vec<u8>, end: Instant) -> Result<usize, Fault> {
+        let late = format!("its answer is not whole after {} s", self.silence.as_secs());
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late);
+        }
+        let timed = self.stream.get_ref().set_read_timeout(Some(left));
+        let some = timed.and_then(|()| self.stream.fill_buf());
+        let some = some.map_err(|e| match words(&e) {
+            words if bytes.is_empty() => format!("does not answer: {words}"),
+            _ if is_timeout(&e) => late,
+            words => format!("does not answer: {words}"),
+        })?;
+        let line = some
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(some.len(), |n| n + 1);
+        let length = line.min(HEAD - bytes.len());
+        bytes.extend(&some[..length]);
+        self.stream.consume(length);
+        Ok(length)
     }
 
     /// Reads some bytes of the body; never 0 for a `buffer` that is not empty.
@@ -215,33 +247,39 @@ fn parse(bytes: &[u8]) -> Option<Head> {
         ..Head::default()
     };
     for field in response.headers.iter() {
-        let value = std::str::from_utf8(field.value).ok()?.trim();
-        match field.name.to_ascii_lowercase().as_str() {
+        // What is not UTF-8 is in a field that is not read here, or makes no sense there.
+        let value = String::from_utf8_lossy(field.value);
+        head.note(&field.name.to_ascii_lowercase(), value.trim())?;
+    }
+    Some(head)
+}
+
+impl Head {
+    /// Notes what a field says; `None` where that makes no sense.
+    fn note(&mut self, name: &str, value: &str) -> Option<()> {
+        match name {
             // Two lengths that differ are no length.
             "content-length" => {
                 let length = value.parse().ok()?;
-                if head.length.is_some_and(|other| other != length) {
+                if self.length.is_some_and(|other| other != length) {
                     return None;
                 }
-                head.length = Some(length);
+                self.length = Some(length);
             }
-            "content-range" => head.range = Some(range(value)?),
-            "location" => head.location = Some(value.to_owned()),
+            "content-range" => self.range = Some(range(value)?),
+            "location" => self.location = Some(value.to_owned()),
             "transfer-encoding" | "content-encoding" => {
-                head.coded |= !value.eq_ignore_ascii_case("identity");
+                self.coded |= !value.eq_ignore_ascii_case("identity");
             }
             "connection" => {
-                let says = |word: &str| {
-                    value
-                        .split(',')
-                        .any(|w| w.trim().eq_ignore_ascii_case(word))
-                };
-                head.keeps = (head.keeps || says("keep-alive")) && !says("close");
+                let words = value.split(',').map(str::trim);
+                let says = |word: &str| words.clone().any(|w| w.eq_ignore_ascii_case(word));
+                self.keeps = (self.keeps || says("keep-alive")) && !says("close");
             }
             _ => (),
         }
+        Some(())
     }
-    Some(head)
 }
 
 /// `bytes FIRST-LAST/TOTAL`, where TOTAL may be `*`.
@@ -257,10 +295,17 @@ fn range(value: &str) -> Option<(u64, u64, Option<u64>)> {
 
 /// An error of the system for people: a time-out is not "Resource temporarily unavailable".
 fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it is silent".to_owned(),
-        _ => error.to_string(),
+    match is_timeout(error) {
+        true => "it is silent".to_owned(),
+        false => error.to_string(),
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 #[cfg(test)]
@@ -281,6 +326,8 @@ mod tests {
         let coded =
             parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
         assert!(coded.is_some_and(|h| h.coded && !h.keeps));
+        let foreign = parse(b"HTTP/1.1 200 OK\r\nX-Place: M\xfcnchen\r\nContent-Length: 5\r\n\r\n");
+        assert!(foreign.is_some_and(|h| h.length == Some(5)));
         for bad in [
             &b"SSH-2.0-OpenSSH\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",

@@ -208,6 +208,10 @@ impl Source for Local<'_> {
         self.remote.read(offset, bytes)
     }
 
+    fn tries(&self) -> usize {
+        self.remote.tries()
+    }
+
     fn wrong(&self, offset: u64, length: u64) {
         match self.place_of(offset, length) {
             // It was right when it was read, and its content is not: it cannot be right from a server.
@@ -235,7 +239,7 @@ impl Source for Local<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::fetch::{Fetcher, Patience};
+    use crate::net::fetch::{self, Fetcher, Patience};
     use crate::net::url::Url;
     use crate::target::Disk;
     use crate::volume::tests::iso;
@@ -367,17 +371,65 @@ mod tests {
         assert_eq!(ours.count(), 1, "{told:?}");
     }
 
-    #[test]
-    fn a_damaged_medium_and_a_lying_server_leave_the_good_one() {
+    /// An image of three chunks, its map and its payload.
+    fn image() -> (Vec<u8>, ChunkMap, Vec<u8>) {
         let plain: Vec<Vec<u8>> = (1..4).map(|n| vec![n; 4096]).collect();
         let frames = plain.iter().map(|p| zstd::bulk::compress(p, 3).unwrap());
         let frames: Vec<Vec<u8>> = frames.collect();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        let mut wanted = map(&frames);
-        for (chunk, plain) in wanted.chunks.iter_mut().zip(&plain) {
+        let mut map = map(&frames);
+        for (chunk, plain) in map.chunks.iter_mut().zip(&plain) {
             chunk.blake3 = Digest::of(plain);
         }
-        let payload = frames.concat();
+        (plain.concat(), map, frames.concat())
+    }
+
+    /// Deploys from `local`, which must give `image`.
+    fn deployed(local: &Local<'_>, map: &ChunkMap, image: &[u8]) {
+        let out = tempfile::NamedTempFile::new().unwrap();
+        out.as_file().set_len(map.size).unwrap();
+        let target = Disk::file(out.path()).unwrap();
+        crate::deploy::deploy(map, local, &target, 2, &|_| ()).unwrap();
+        assert!(std::fs::read(out.path()).unwrap() == image);
+    }
+
+    #[test]
+    fn two_lying_servers_leave_the_third() {
+        let (image, map, payload) = image();
+        let told = Mutex::new(Vec::new());
+        let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let urls = [true, true, false].map(|lies| server(payload.clone(), lies));
+        deployed(&local(&map, &urls, &tell), &map, &image);
+        let told = told.lock().unwrap();
+        for (url, lies) in urls.iter().zip([true, true, false]) {
+            let line = format!("{url} sends wrong bytes");
+            assert_eq!(told.contains(&line), lies, "{told:?}");
+        }
+    }
+
+    /// A server that closes in the middle of a frame of wrong bytes gives nobody else a bad name.
+    #[test]
+    fn who_sends_the_rest_of_a_wrong_frame_is_no_liar() {
+        let (image, map, payload) = image();
+        let told = Mutex::new(String::new());
+        let tell = |line: &str| told.lock().unwrap().push_str(line);
+        let (size, asked) = (payload.len(), std::sync::atomic::AtomicBool::new(false));
+        let breaks = fetch::tests::server(move |client, _| {
+            if !asked.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\nwrong");
+                client.write_all(head.as_bytes()).unwrap();
+            }
+        });
+        let urls = [breaks.to_string(), server(payload, false)];
+        deployed(&local(&map, &urls, &tell), &map, &image);
+        let told = told.lock().unwrap();
+        assert!(told.contains("closed the connection"), "{told}");
+        assert!(!told.contains("sends wrong bytes"), "{told}");
+    }
+
+    #[test]
+    fn a_damaged_medium_and_a_lying_server_leave_the_good_one() {
+        let (image, wanted, payload) = image();
         let path = tempfile::NamedTempFile::new().unwrap();
         let wrong: Vec<u8> = payload.iter().map(|byte| !byte).collect();
         let medium = medium_with(path.path(), wanted.clone(), &wrong);
@@ -386,11 +438,7 @@ mod tests {
         let urls = [server(payload.clone(), true), server(payload, false)];
         let mut local = local(&wanted, &urls, &tell);
         assert!(local.add(&wanted, medium) > 0);
-        let out = tempfile::NamedTempFile::new().unwrap();
-        out.as_file().set_len(wanted.size).unwrap();
-        let target = Disk::file(out.path()).unwrap();
-        crate::deploy::deploy(&wanted, &local, &target, 2, &|_| ()).unwrap();
-        assert!(std::fs::read(out.path()).unwrap() == plain.concat());
+        deployed(&local, &wanted, &image);
         let told = told.lock().unwrap().join("\n");
         assert!(told.contains("sdx: its frames are wrong"), "{told}");
         assert!(told.contains("/ sends wrong bytes"), "{told}");

@@ -33,6 +33,7 @@ use crate::modules::Loader;
 use crate::signature::{self, SIGNATURE_BYTES, SIGNATURE_ON_MEDIUM};
 use crate::stop::{Result, Stop};
 use fetch::{Fetcher, Patience, Wanted};
+use http::Fault;
 use link::Link;
 use local::Local;
 use source::Remote;
@@ -41,7 +42,7 @@ use words::Request;
 
 /// How long is waited for the network where rd.ramforge.wait says nothing.
 const WAIT: Duration = Duration::from_secs(60);
-/// How often a map is fetched that is not the right one.
+/// How often each mirror is asked for a map, or its signature, that is not the right one.
 const TRIES: usize = 3;
 
 /// A boot set with the right map.
@@ -68,6 +69,9 @@ pub fn open<'a>(
     console: &Console,
     tell: &'a fetch::Tell<'a>,
 ) -> Result<Network<'a>> {
+    for remark in &request.remarks {
+        console.say(&format!("warning: {remark}"));
+    }
     let limit = limit.unwrap_or(WAIT);
     let link = link::find(&request, limit, loader, console)?;
     let urls = match request.urls.is_empty() {
@@ -96,10 +100,12 @@ pub fn open<'a>(
 }
 
 impl Network<'_> {
-    /// Closes every connection and switches the interface off. Gives its name, and the media that were read.
+    /// Closes every connection and leaves the interface as it was found. Says what became of it, and gives the media that
+    /// were read.
     pub fn release(self) -> (String, Vec<Medium>) {
         let Self { payload, link, .. } = self;
-        (link.name.clone(), payload.into_media())
+        let media = payload.into_media();
+        (link.close(), media)
     }
 }
 
@@ -119,48 +125,58 @@ fn booted_from(boot: Option<&(Ipv4Addr, String)>) -> Result<Url> {
 
 /// The map that `config` names, from the first mirror that has it.
 fn map(config: &Config, fetcher: &mut Fetcher<'_>) -> Result<ChunkMap> {
-    let wanted = Wanted::whole(config::MAP_ON_MEDIUM, config.map.size);
-    let mut text = vec![0; usize::try_from(config.map.size).unwrap_or(0)];
-    for _ in 0..TRIES * fetcher.mirrors() {
-        fetcher.fill(wanted, &mut text).map_err(|fault| {
-            let way_out = "see that the server runs and has the boot set of this initramfs, or name another one with rd.ramforge.url=";
-            Stop::new(format!("/{} cannot be fetched: {fault}", wanted.file), way_out)
-        })?;
-        if Digest::of(&text) == config.map.blake3 {
-            check_signature(config, &text, fetcher)?;
-            return ChunkMap::parse(&text)
-                .map_err(|e| Stop::new(e.to_string(), "build the image again"));
-        }
-        fetcher.distrust(fetcher.current());
+    let file = config::MAP_ON_MEDIUM;
+    let is_it = |text: &[u8]| Digest::of(text) == config.map.blake3;
+    let text = small(fetcher, file, config.map.size, is_it).map_err(|fault| {
+        let way_out = "see that the server runs and has the boot set of this initramfs, or name another one with rd.ramforge.url=";
+        Stop::new(format!("/{file} cannot be fetched: {fault}"), way_out)
+    })?;
+    let text = text.ok_or_else(|| {
+        let urls: Vec<String> = fetcher.urls().map(ToString::to_string).collect();
+        let urls = urls.join(" and of ");
+        Stop::new(
+            format!("/{file} of {urls} is not the one this initramfs was made for"),
+            "put all files of one build on the server, kernel and initramfs too",
+        )
+    })?;
+    // Where the initramfs has a public key, the map counts only when it is signed.
+    if let Some(key) = &config.public_key {
+        check_signature(key, &text, fetcher)?;
     }
-    let urls: Vec<String> = fetcher.urls().map(ToString::to_string).collect();
-    Err(Stop::new(
-        format!(
-            "/{} of {} is not the one this initramfs was made for",
-            wanted.file,
-            urls.join(" and of ")
-        ),
-        "put all files of one build on the server, kernel and initramfs too",
-    ))
+    ChunkMap::parse(&text).map_err(|e| Stop::new(e.to_string(), "build the image again"))
 }
 
-/// Where the initramfs has a public key, the map counts only when it is signed.
-fn check_signature(config: &Config, map: &[u8], fetcher: &mut Fetcher<'_>) -> Result<()> {
-    let Some(key) = &config.public_key else {
-        return Ok(());
-    };
-    let wanted = Wanted::whole(SIGNATURE_ON_MEDIUM, SIGNATURE_BYTES as u64);
-    let mut signature = [0; SIGNATURE_BYTES];
-    let fetched = fetcher.fill(wanted, &mut signature);
-    let fact = match fetched {
-        Ok(()) if signature::verify(key, map, &signature) => return Ok(()),
-        Ok(()) => "is not one of this map with the key that this initramfs trusts".to_owned(),
+fn check_signature(key: &Digest, map: &[u8], fetcher: &mut Fetcher<'_>) -> Result<()> {
+    let is_one = |signature: &[u8]| signature::verify(key, map, signature);
+    let size = SIGNATURE_BYTES as u64;
+    let fact = match small(fetcher, SIGNATURE_ON_MEDIUM, size, is_one) {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => "is not one of this map with the key that this initramfs trusts".to_owned(),
         Err(fault) => format!("cannot be fetched: {fault}"),
     };
     Err(Stop::new(
         format!("the signature /{SIGNATURE_ON_MEDIUM} {fact}"),
         "put a boot set on the server that was made with iso-pack --sign",
     ))
+}
+
+/// A small file as it `is_right`, from the first mirror that has it so; `None` where none has.
+fn small(
+    fetcher: &mut Fetcher<'_>,
+    file: &str,
+    size: u64,
+    is_right: impl Fn(&[u8]) -> bool,
+) -> std::result::Result<Option<Vec<u8>>, Fault> {
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    for _ in 0..TRIES * fetcher.mirrors() {
+        let senders = fetcher.fill(Wanted::whole(file, size), &mut bytes)?;
+        if is_right(&bytes) {
+            return Ok(Some(bytes));
+        }
+        let senders: Vec<usize> = senders.into_iter().map(|(mirror, _)| mirror).collect();
+        fetcher.distrust(&senders);
+    }
+    Ok(None)
 }
 
 /// A number that another machine, or the next boot, does not have.
@@ -172,6 +188,31 @@ fn random() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::tests::vector;
+    use std::io::Write;
+
+    /// A server of one file, which it sends from the beginning.
+    fn server(file: Vec<u8>) -> Url {
+        fetch::tests::server(move |client, _| {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
+            let _ = client.write_all(&[head.as_bytes(), &file].concat());
+        })
+    }
+
+    #[test]
+    fn a_wrong_signature_on_a_mirror_costs_only_that_mirror() {
+        let (key, map, good) = vector();
+        let other = vec![1; SIGNATURE_BYTES];
+        let checked = |files: &[&Vec<u8>]| {
+            let urls = files.iter().map(|file| server(file.to_vec())).collect();
+            let names = Box::new(|_: &str| Ok(Vec::new()));
+            let mut fetcher = Fetcher::new(urls, Patience::default(), names, &|_| ());
+            check_signature(&key, &map, &mut fetcher)
+        };
+        assert_eq!(checked(&[&other, &other, &good]), Ok(()));
+        let text = checked(&[&other, &other]).unwrap_err().to_string();
+        assert!(text.contains("is not one of this map"), "{text}");
+    }
 
     #[test]
     fn the_firmwares_file_says_where_the_set_is() {

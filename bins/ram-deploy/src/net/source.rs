@@ -7,14 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use store::chunk_map::ChunkMap;
 
-use super::fetch::{Fetcher, Wanted};
+use super::fetch::{Fetcher, Senders, Wanted};
 use crate::config;
-use crate::deploy::Source;
+use crate::deploy::{AHEAD, Source};
+use crate::payload::parts::{self, Part};
 
 /// Reads whose mirror is remembered: frames that are not verified yet are among the last ones.
 const READS: usize = 64;
-/// Bytes that are read ahead rather than left out: who reads with several threads asks for them soon.
-const AHEAD: u64 = 8 << 20;
 /// Bytes that a new request costs more than: so many are read although they are had from elsewhere.
 const WORTH: u64 = 1 << 20;
 /// How far it is looked where a request may end.
@@ -27,14 +26,6 @@ pub struct Remote<'a> {
     state: Mutex<State<'a>>,
 }
 
-/// One payload file.
-#[derive(Debug)]
-struct Part {
-    name: String,
-    start: u64,
-    length: u64,
-}
-
 #[derive(Debug)]
 struct State<'a> {
     fetcher: Fetcher<'a>,
@@ -44,8 +35,8 @@ struct State<'a> {
     elsewhere: Vec<Range<u64>>,
     /// What was read ahead: offset and bytes, the oldest first.
     ahead: VecDeque<(u64, Vec<u8>)>,
-    /// The last reads: offset and mirror.
-    origins: VecDeque<(u64, usize)>,
+    /// The last reads: offset and who sent what from there on.
+    origins: VecDeque<(u64, Senders)>,
 }
 
 impl<'a> Remote<'a> {
@@ -82,14 +73,6 @@ impl<'a> Remote<'a> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.elsewhere = elsewhere;
     }
-
-    fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = (&Part, u64, u64)> {
-        self.files.iter().filter_map(move |part| {
-            let start = offset.max(part.start);
-            let end = (offset + length).min(part.start + part.length);
-            (start < end).then(|| (part, start - part.start, end - start))
-        })
-    }
 }
 
 impl State<'_> {
@@ -124,11 +107,32 @@ impl State<'_> {
         found.is_some_and(|r| r.start < bytes.end)
     }
 
-    fn remember(&mut self, offset: u64) {
-        self.origins.push_back((offset, self.fetcher.current()));
+    fn remember(&mut self, offset: u64, senders: Senders) {
+        self.origins.push_back((offset, senders));
         if self.origins.len() > READS {
             self.origins.pop_front();
         }
+    }
+
+    /// The mirrors that sent some of these bytes when they were read last.
+    fn senders(&self, bytes: Range<u64>) -> Vec<usize> {
+        let length = |senders: &Senders| -> u64 { senders.iter().map(|(_, n)| n).sum() };
+        let holds = |(at, senders): &&(u64, Senders)| {
+            *at <= bytes.start && bytes.end <= at + length(senders)
+        };
+        let Some((at, senders)) = self.origins.iter().rev().find(holds) else {
+            return Vec::new();
+        };
+        let mut end = *at;
+        let mut found: Vec<usize> = Vec::new();
+        for (mirror, length) in senders {
+            let start = end;
+            end += length;
+            if start < bytes.end && bytes.start < end && !found.contains(mirror) {
+                found.push(*mirror);
+            }
+        }
+        found
     }
 
     /// Takes bytes out of what was read ahead; whether they are there.
@@ -143,25 +147,26 @@ impl State<'_> {
         true
     }
 
-    /// Keeps bytes for later reads, and not more than [`AHEAD`] of them.
-    fn keep(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.ahead.push_back((offset, bytes));
-        let held = |ahead: &VecDeque<(u64, Vec<u8>)>| -> usize {
-            ahead.iter().map(|(_, b)| b.len()).sum()
+    /// Room for so many bytes that are kept for later reads: with them no more than [`AHEAD`] are.
+    fn make_room(&mut self, length: u64) -> Vec<u8> {
+        let held = |ahead: &VecDeque<(u64, Vec<u8>)>| -> u64 {
+            ahead.iter().map(|(_, b)| b.len() as u64).sum()
         };
-        while held(&self.ahead) as u64 > AHEAD {
+        while !self.ahead.is_empty() && held(&self.ahead) + length > AHEAD {
             self.ahead.pop_front();
         }
+        vec![0; length as usize]
     }
 }
 
 impl Remote<'_> {
     /// Fills `bytes` from the files.
     fn fill(&self, state: &mut State<'_>, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut senders = Senders::new();
         let end = offset + bytes.len() as u64;
         let until = state.until(end);
         let mut rest = bytes;
-        for (part, from, length) in self.pieces(offset, rest.len() as u64) {
+        for (part, from, length) in parts::pieces(&self.files, offset, rest.len() as u64) {
             let (now, later) = rest.split_at_mut(length as usize);
             let wanted = Wanted {
                 file: &part.name,
@@ -170,10 +175,11 @@ impl Remote<'_> {
                 to: until.saturating_sub(part.start).min(part.length),
             };
             let filled = state.fetcher.fill(wanted, now);
-            filled.map_err(io::Error::other)?;
+            senders.extend(filled.map_err(io::Error::other)?);
             rest = later;
         }
         state.next = end;
+        state.remember(offset, senders);
         match rest.is_empty() {
             true => Ok(()),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -189,14 +195,17 @@ impl Source for Remote<'_> {
         }
         let next = state.next;
         if state.reads_through(offset) {
-            let mut between = vec![0; (offset - next) as usize];
+            let mut between = state.make_room(offset - next);
             self.fill(&mut state, next, &mut between)?;
-            state.remember(next);
-            state.keep(next, between);
+            state.ahead.push_back((next, between));
         }
-        self.fill(&mut state, offset, bytes)?;
-        state.remember(offset);
-        Ok(())
+        self.fill(&mut state, offset, bytes)
+    }
+
+    /// Each mirror may have its turn.
+    fn tries(&self) -> usize {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.fetcher.mirrors().max(1)
     }
 
     /// It is asked of another mirror from now on, where there is one.
@@ -205,16 +214,8 @@ impl Source for Remote<'_> {
         state
             .ahead
             .retain(|(at, held)| at + held.len() as u64 <= offset || *at >= offset + length);
-        let before = |(from, _): &&(u64, usize)| *from <= offset;
-        let origin = state
-            .origins
-            .iter()
-            .rev()
-            .filter(before)
-            .max_by_key(|(from, _)| *from);
-        if let Some((_, mirror)) = origin.copied() {
-            state.fetcher.distrust(mirror);
-        }
+        let senders = state.senders(offset..offset + length);
+        state.fetcher.distrust(&senders);
     }
 
     /// Nothing of it is cached by the system.
@@ -223,7 +224,7 @@ impl Source for Remote<'_> {
     fn place(&self, offset: u64) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let url = state.fetcher.url().map(ToString::to_string);
-        let found = self.pieces(offset, 1).next();
+        let found = parts::pieces(&self.files, offset, 1).next();
         let place = found.map(|(part, at, _)| format!("{} offset {at}", part.name));
         url.unwrap_or_default() + &place.unwrap_or_else(|| format!("payload offset {offset}"))
     }
@@ -266,6 +267,22 @@ mod tests {
         ] {
             assert_eq!(is_elsewhere(range.clone()), expected, "{range:?}");
         }
+    }
+
+    #[test]
+    fn room_is_made_before_it_is_taken() {
+        let remote = remote();
+        let mut state = remote.state.lock().unwrap();
+        for n in 0..9 {
+            let bytes = state.make_room(AHEAD / 4 + 1);
+            let held: usize = state.ahead.iter().map(|(_, b)| b.len()).sum();
+            assert!((held + bytes.len()) as u64 <= AHEAD, "{n}");
+            state.ahead.push_back((n, bytes));
+        }
+        let offsets: Vec<u64> = state.ahead.iter().map(|(at, _)| *at).collect();
+        assert_eq!(offsets, [6, 7, 8]);
+        assert_eq!(state.make_room(AHEAD).len() as u64, AHEAD);
+        assert!(state.ahead.is_empty());
     }
 
     #[test]

@@ -15,8 +15,23 @@ use zstd::bulk::Decompressor;
 use crate::deploy::{self, Source};
 use crate::stop::{Result, Stop};
 
-/// Bytes that the chunks which stay may take.
-const BUDGET: u64 = 24 << 20;
+/// Bytes that the chunks which stay may take at most.
+const MOST: u64 = 24 << 20;
+/// Chunks that must stay for each thread: that of its file, and one of those that all look at.
+const LEAST: u64 = 2;
+
+/// Threads that read chunks of `chunk_size` bytes on `cpus` processors, within the budget of all buffers.
+pub fn threads(chunk_size: u64, cpus: usize) -> usize {
+    let each = deploy::each(chunk_size) + LEAST * chunk_size;
+    deploy::fitting(deploy::left(0), each, cpus)
+}
+
+/// Chunks that stay beside what so many threads take.
+fn stay(chunk_size: u64, threads: usize) -> u64 {
+    let taken = deploy::each(chunk_size) * threads as u64;
+    let left = deploy::left(0).saturating_sub(taken).min(MOST);
+    (left / chunk_size).max(LEAST)
+}
 
 /// Plain bytes, or why there are none; empty until somebody has fetched them.
 type Slot = Arc<OnceLock<Result<Vec<u8>>>>;
@@ -28,19 +43,27 @@ pub struct Chunks<'a> {
     part: Range<u64>,
     chunks: HashMap<u64, &'a Chunk>,
     offsets: HashMap<manifest::Object, u64>,
+    /// How many chunks stay.
+    most: usize,
     /// The chunks that stay, the one used last at the end.
     kept: Mutex<Vec<(u64, Slot)>>,
 }
 
 impl<'a> Chunks<'a> {
-    /// The bytes `part` of the image.
-    pub fn new(map: &'a ChunkMap, source: &'a dyn Source, part: Range<u64>) -> Self {
+    /// The bytes `part` of the image, for so many `threads` at a time.
+    pub fn new(
+        map: &'a ChunkMap,
+        source: &'a dyn Source,
+        part: Range<u64>,
+        threads: usize,
+    ) -> Self {
         Self {
             map,
             source,
             part,
             chunks: map.chunks.iter().map(|chunk| (chunk.at, chunk)).collect(),
             offsets: map.payload().0,
+            most: stay(map.chunk_size, threads) as usize,
             kept: Mutex::new(Vec::new()),
         }
     }
@@ -53,8 +76,7 @@ impl<'a> Chunks<'a> {
             Some(n) => kept.remove(n).1,
             None => Slot::default(),
         };
-        let most = (BUDGET / self.map.chunk_size).max(2) as usize;
-        while kept.len() >= most {
+        while kept.len() >= self.most {
             kept.remove(0);
         }
         kept.push((place, Arc::clone(&slot)));
@@ -97,5 +119,27 @@ impl ReadAt for Chunks<'_> {
             at += length as u64;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ram::WORKING_BYTES;
+
+    /// With what is read ahead over a network, and room for the program and the chunk map.
+    #[test]
+    fn buffers_stay_within_what_is_counted() {
+        let chunk_size = 1 << 20;
+        for cpus in [1, 2, 4, 8, 64] {
+            let threads = threads(chunk_size, cpus);
+            let stay = stay(chunk_size, threads);
+            assert!(stay >= LEAST * threads as u64, "{cpus}: {stay} chunks");
+            let held = threads as u64 * deploy::each(chunk_size) + stay * chunk_size;
+            let all = held + deploy::AHEAD + (8 << 20);
+            assert!(all <= WORKING_BYTES, "{cpus}: {all}");
+        }
+        // Few processors leave the most that is of use.
+        assert_eq!((threads(chunk_size, 2), stay(chunk_size, 2)), (2, 24));
     }
 }

@@ -18,7 +18,7 @@ use crate::root::SYSROOT;
 use crate::stop::{Result, Stop};
 use crate::ticker::Ticker;
 
-use super::chunks::Chunks;
+use super::chunks::{self, Chunks};
 use super::unpack::Unpack;
 
 /// The least that may be written to a root, in bytes: a system's journal, state and run-time files.
@@ -67,7 +67,9 @@ impl Tmpfs {
         from: &str,
         console: &Console,
     ) -> Result<()> {
-        let chunks = Chunks::new(map, source, config.root());
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = chunks::threads(map.chunk_size, cpus);
+        let chunks = Chunks::new(map, source, config.root(), threads);
         let root = Path::new(SYSROOT);
         let unpack = Unpack::new(&chunks, root).map_err(failed)?;
         let limit = ram::limit(config.reserve_bytes, config.initramfs_bytes);
@@ -84,9 +86,7 @@ impl Tmpfs {
         let begin = Instant::now();
         let ticker = Ticker::new(total, console);
         let tell = |done| ticker.done(done);
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = deploy::workers(map.chunk_size, cpus);
-        let unpacked = ticker.during(|| unpack.run(workers, &tell));
+        let unpacked = ticker.during(|| unpack.run(threads, &tell));
         let refused = unpacked.map_err(failed)?;
         say_done(begin, refused, console);
         adapt_fstab(root, "tmpfs").map_err(failed)

@@ -1,0 +1,183 @@
+use super::*;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
+#[test]
+fn a_redirection_is_a_path_or_another_server() {
+    let url = Url::parse("http://a/b").unwrap();
+    let to = |location| {
+        let found = elsewhere(&url, "/b/ramforge/map?old", location);
+        found.map(|(url, path)| format!("{}{path}", url.authority()))
+    };
+    for (location, expected) in [
+        ("/c/map?x=1", "a/c/map?x=1"),
+        ("http://o:81/c/map?x=1", "o:81/c/map?x=1"),
+        ("//o/c#f", "o/c"),
+        ("http://o", "o/"),
+        ("frames", "a/b/ramforge/frames"),
+        ("../c/./map?u=http://x/..", "a/b/c/map?u=http://x/.."),
+        ("../../../map", "a/map"),
+        ("?new", "a/b/ramforge/map?new"),
+    ] {
+        assert_eq!(to(location).as_deref(), Ok(expected), "{location}");
+    }
+    let fault = to("https://o/c").unwrap_err();
+    assert!(fault.contains("every byte is verified"), "{fault}");
+    assert!(to("/c\r\nX: y").is_err() && to("ftp:c").is_err());
+}
+
+/// A server may say something before its answer, and a field in another encoding.
+#[test]
+fn what_is_said_before_the_answer_is_no_answer() {
+    let (bytes, told) = fetched(
+        vec![server(|client, from| {
+            let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+            let head = head(from, SIZE - 1, SIZE);
+            let answer = [early.as_bytes(), head.as_bytes(), &vec![7; SIZE - from]].concat();
+            let _ = client.write_all(&answer);
+        })],
+        SILENCE,
+        SIZE,
+    );
+    assert!(bytes == Ok(vec![7; SIZE]) && told.is_empty(), "{told}");
+}
+
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// The URL of a server that does `serve` with each request, which it has read; `from` is where it begins.
+pub(crate) fn server(serve: impl Fn(&mut TcpStream, usize) + Send + Sync + 'static) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = BufReader::new(client.unwrap());
+            let (mut line, mut from) = (String::new(), 0);
+            while client.read_line(&mut line).unwrap() > 2 {
+                if let Some(range) = line.strip_prefix("Range: bytes=") {
+                    from = range.trim().trim_end_matches('-').parse().unwrap();
+                }
+                line.clear();
+            }
+            serve(client.get_mut(), from);
+        }
+    });
+    Url::parse(&url).unwrap()
+}
+
+/// The head of an answer with the rest of `size` bytes.
+fn head(from: usize, last: usize, size: usize) -> String {
+    let length = last + 1 - from;
+    format!(
+        "HTTP/1.1 206 Partial\r\nConnection: close\r\nContent-Length: {length}\r\nContent-Range: bytes {from}-{last}/{size}\r\n\r\n"
+    )
+}
+
+/// Sends `bytes` one by one until nobody listens.
+fn drip(client: &mut TcpStream, bytes: &[u8]) {
+    for byte in bytes {
+        if client.write_all(&[*byte]).is_err() {
+            return;
+        }
+        std::thread::sleep(SILENCE / 8);
+    }
+}
+
+/// Fetches one file of `size` bytes from `urls`; gives its bytes and what was told.
+fn fetched(urls: Vec<Url>, limit: Duration, size: usize) -> (Result<Vec<u8>, Fault>, String) {
+    let told = std::sync::Mutex::new(String::new());
+    let tell = |line: &str| told.lock().unwrap().push_str(line);
+    let patience = Patience {
+        silence: SILENCE,
+        limit,
+    };
+    let mut fetcher = Fetcher::new(urls, patience, Box::new(|_| Ok(Vec::new())), &tell);
+    let mut bytes = vec![0; size];
+    let wanted = Wanted::whole("f", size as u64);
+    let filled = fetcher.fill(wanted, &mut bytes).map(|_| bytes);
+    drop(fetcher);
+    (filled, told.into_inner().unwrap())
+}
+
+const SIZE: usize = 200_000;
+
+fn good() -> Url {
+    server(|client, from| {
+        let answer = [head(from, SIZE - 1, SIZE).as_bytes(), &vec![7; SIZE - from]].concat();
+        let _ = client.write_all(&answer);
+    })
+}
+
+/// A body, a head and ranges that come byte by byte: each server is left for the next one.
+#[test]
+fn servers_that_drip_are_left() {
+    let body = server(|client, from| {
+        let _ = client.write_all(head(from, SIZE - 1, SIZE).as_bytes());
+        drip(client, &[7; 1000]);
+    });
+    let heads = server(|client, from| {
+        drip(client, head(from, SIZE - 1, SIZE).as_bytes());
+    });
+    let ranges = server(|client, from| {
+        std::thread::sleep(SILENCE / 8);
+        let answer = [head(from, from, SIZE).as_bytes(), &[7]].concat();
+        let _ = client.write_all(&answer);
+    });
+    for (bad, words) in [
+        (body, "is too slow"),
+        (heads, "its answer is not whole after"),
+        (ranges, "is too slow"),
+    ] {
+        let (bytes, told) = fetched(vec![bad, good()], Duration::from_secs(60), SIZE);
+        assert!(bytes == Ok(vec![7; SIZE]), "{told}");
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+/// Silent servers use up the limit before the last one had its turn; it has it all the same.
+#[test]
+fn every_mirror_is_asked_before_the_end() {
+    let silent = || {
+        server(|client, _| {
+            // Nothing is said until the other side closes.
+            let _ = std::io::Read::read(client, &mut [0]);
+        })
+    };
+    let (bytes, told) = fetched(vec![silent(), silent(), good()], SILENCE, SIZE);
+    assert!(bytes == Ok(vec![7; SIZE]), "{told}");
+    let (bytes, told) = fetched(vec![silent(), silent()], SILENCE, SIZE);
+    assert!(bytes.is_err(), "{told}");
+}
+
+/// Of several senders the one that sent the end is asked for all of it, and is then known to lie or not.
+#[test]
+fn nobody_is_called_a_liar_for_anothers_part() {
+    let urls = |count| vec![Url::parse("http://a").unwrap(); count];
+    let names = || Box::new(|_: &str| Ok(Vec::new()));
+    let mut two = Fetcher::new(urls(2), Patience::default(), names(), &|_| ());
+    two.current = 1;
+    two.distrust(&[0, 1]);
+    assert_eq!((two.current, two.others().count()), (1, 2));
+    two.distrust(&[1]);
+    assert_eq!((two.current, two.others().count()), (0, 1));
+    // All of them lie: each in its turn.
+    two.distrust(&[0]);
+    assert_eq!((two.current, two.others().count()), (1, 0));
+    let mut three = Fetcher::new(urls(3), Patience::default(), names(), &|_| ());
+    three.distrust(&[2, 0]);
+    assert_eq!((three.current, three.others().count()), (1, 3));
+    // Who is asked now has no part in it.
+    three.distrust(&[2]);
+    assert_eq!((three.current, three.others().count()), (1, 2));
+}
+
+/// With no other server it ends, although something arrives all the time.
+#[test]
+fn a_server_that_drips_is_not_waited_for_for_ever() {
+    let drips = server(|client, from| {
+        let _ = client.write_all(head(from, SIZE - 1, SIZE).as_bytes());
+        drip(client, &[7; 1000]);
+    });
+    let (bytes, _) = fetched(vec![drips], SILENCE * 2, SIZE);
+    let fault = bytes.unwrap_err();
+    assert!(fault.starts_with("too little arrived for"), "{fault}");
+}
