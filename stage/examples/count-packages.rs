@@ -53,6 +53,7 @@ fn count(cx: &mut Context, _: &Nothing, input: Input) -> Result<Verdict> {
         machines: Vec::new(),
         sentence: format!("{} packages", packages.len()),
         stores: Vec::new(),
+        warnings: Vec::new(),
         measured: None,
         proof: None,
     })
