@@ -153,11 +153,8 @@ fn frames_of_a_medium_at_hand_are_not_fetched() {
     let (fetched, requests) = (nginx.bytes_for(AGENT) >> 20, frames.len() as u64);
     println!("{fetched} MiB in {requests} requests, {here} of {all} MiB were here");
     assert!(here > all / 2 && here < all, "{here} of {all} MiB");
-    // What is missing, and before each request no more than is worth one.
-    assert!(
-        fetched <= all - here + requests + 1,
-        "{fetched} MiB fetched"
-    );
+    // What is missing, and small gaps between that: nothing like the whole.
+    assert!(fetched <= all - here / 2, "{fetched} MiB fetched");
     assert!(
         log.contains("the medium in vda is free"),
         "{}",

@@ -195,6 +195,26 @@ pub fn strict(base: &str, keys: Option<(&Path, &Path)>) -> Example {
     })
 }
 
+/// A private and a public key for [`strict`]: another try of a test finds those that its image was signed with.
+///
+/// # Panics
+/// Where openssl cannot make them.
+pub fn signing_keys() -> (PathBuf, PathBuf) {
+    let [private, public] =
+        ["private", "public"].map(|kind| shared().join(format!("{kind}-{}.pem", this_run())));
+    if !public.exists() {
+        let make = ["genpkey", "-algorithm", "ed25519", "-out"];
+        crate::run(
+            "openssl",
+            &[&make[0], &make[1], &make[2], &make[3], &private],
+        );
+        let also: [&dyn AsRef<std::ffi::OsStr>; 6] =
+            [&"pkey", &"-in", &private, &"-pubout", &"-out", &public];
+        crate::run("openssl", &also);
+    }
+    (private, public)
+}
+
 /// Builds `examples/NAME` with variables of the environment into the directory `id`.
 fn variant(name: &str, id: &str, environment: &[(&str, &str)]) -> Example {
     built(&root().join("examples").join(name), id, environment, || ())

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ram_check::qemu::{Answer, Guest, Machine, Outcome};
 
@@ -12,6 +12,8 @@ use crate::shared;
 const BOOT: Duration = Duration::from_secs(600);
 /// Time for a command inside, such as reading every file, or building an image.
 const COMMAND: Duration = Duration::from_secs(1800);
+/// Time for what was pressed to have an effect.
+const MOMENT: Duration = Duration::from_secs(5);
 /// Machines at a time.
 const SLOTS: usize = 2;
 
@@ -114,12 +116,20 @@ impl Running {
         self.guest.type_line(line).unwrap_or_else(|e| panic!("{e}"));
     }
 
-    /// Presses keys of the keyboard.
+    /// Presses keys of the keyboard, again and again until the log has `pattern`.
     ///
     /// # Panics
-    /// Where the machine has none.
-    pub fn press(&mut self, keys: &[&str]) {
-        self.guest.press(keys).unwrap_or_else(|e| panic!("{e}"));
+    /// Where the machine has none, or it does not come.
+    pub fn press_until(&mut self, keys: &[&str], pattern: &str) {
+        let end = Instant::now() + BOOT;
+        loop {
+            let pressed = self.guest.press(keys);
+            match self.guest.expect(pattern, 0, MOMENT) {
+                Ok(_) => return,
+                Err(e) if Instant::now() >= end => panic!("{}: {e}", self.name),
+                Err(e) => pressed.unwrap_or_else(|_| panic!("{}: {e}", self.name)),
+            }
+        }
     }
 
     /// Takes the medium away.

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PACE: Duration = Duration::from_secs(1);
 /// After this time without a byte a line of progress says so.
 const STANDSTILL: Duration = Duration::from_secs(5);
+/// How often consoles that keep every line are told so.
+const REMINDER: Duration = Duration::from_secs(30);
 /// How often a console is asked for what was typed.
 const POLL: Duration = Duration::from_millis(100);
 /// The process id of plymouthd, where it runs.
 const SPLASH: &str = "/run/plymouth/pid";
+/// How long plymouth may take to quit.
+const SPLASH_ANSWERS: Duration = Duration::from_secs(5);
 /// Longest line that is read from a console.
 const LINE: usize = 256;
 /// Cells of the bar on a screen.
@@ -29,7 +34,15 @@ pub struct Console {
     outputs: Vec<Output>,
     log: Option<Mutex<File>>,
     verbose: bool,
-    pace: Mutex<Option<Instant>>,
+    pace: Mutex<Pace>,
+}
+
+/// When progress was told.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    /// That nothing goes on, on consoles that keep every line.
+    still: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -56,7 +69,21 @@ impl Console {
             outputs,
             log: log.map(Mutex::new),
             verbose,
-            pace: Mutex::new(None),
+            pace: Mutex::default(),
+        }
+    }
+
+    /// Tells a file what would be told.
+    #[cfg(test)]
+    pub(crate) fn to_file(file: File) -> Self {
+        Self {
+            outputs: vec![Output {
+                file,
+                screen: false,
+            }],
+            log: None,
+            verbose: false,
+            pace: Mutex::default(),
         }
     }
 
@@ -71,9 +98,19 @@ impl Console {
         if !Path::new(SPLASH).exists() {
             return;
         }
+        let Ok(mut quit) = Command::new("plymouth").arg("quit").spawn() else {
+            return;
+        };
         // Where it does not answer, the other consoles still have the words.
-        let quit = std::process::Command::new("plymouth").arg("quit").status();
-        self.log(&format!("plymouth quit: {quit:?}"));
+        let end = Instant::now() + SPLASH_ANSWERS;
+        while matches!(quit.try_wait(), Ok(None)) {
+            if Instant::now() >= end {
+                self.log("plymouth does not answer");
+                // It has ended by itself, or now.
+                let _ = quit.kill();
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Writes one line to the kernel's log only, at a level that consoles do not show.
@@ -102,17 +139,23 @@ impl Console {
     /// Says where the work stands, at most once a second: on a screen one line with a bar, elsewhere a line each time.
     /// `work` is only asked for when it is time.
     pub fn progress(&self, work: impl FnOnce() -> Progress) {
-        let Ok(mut last) = self.pace.try_lock() else {
+        let Ok(mut pace) = self.pace.try_lock() else {
             return;
         };
         let now = Instant::now();
-        let since = *last.get_or_insert(now);
+        let since = *pace.last.get_or_insert(now);
         if now - since < PACE {
             return;
         }
-        *last = Some(now);
+        pace.last = Some(now);
         let work = work();
-        for output in &self.outputs {
+        let is_told = work.idle < STANDSTILL || pace.still.is_none_or(|at| now - at >= REMINDER);
+        match work.idle < STANDSTILL {
+            true => pace.still = None,
+            false if is_told => pace.still = Some(now),
+            false => (),
+        }
+        for output in self.outputs.iter().filter(|o| o.screen || is_told) {
             let text = if output.screen {
                 format!("\r\x1b[Kramforge: {} {work}", work.bar())
             } else {
@@ -213,7 +256,7 @@ impl Progress {
 }
 
 impl fmt::Display for Progress {
-    /// Share, rate and time left, or for how long nothing came.
+    /// Share, rate and time left, or for how long nothing was done.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MIB: f64 = (1 << 20) as f64;
         let Self {
@@ -225,7 +268,7 @@ impl fmt::Display for Progress {
         if idle >= STANDSTILL {
             let share = (done * 100).checked_div(total).unwrap_or(100);
             let (total, idle) = (total >> 20, idle.as_secs());
-            return write!(f, "{share:3} % of {total} MiB, nothing came for {idle} s");
+            return write!(f, "{share:3} % of {total} MiB, nothing done for {idle} s");
         }
         let rate = done as f64 / time.as_secs_f64().max(0.001);
         let left = (total.saturating_sub(done)) as f64 / rate.max(1.0);
@@ -273,6 +316,6 @@ mod tests {
             idle: Duration::from_secs(12),
             ..quarter
         };
-        assert_eq!(idle.to_string(), " 25 % of 400 MiB, nothing came for 12 s");
+        assert_eq!(idle.to_string(), " 25 % of 400 MiB, nothing done for 12 s");
     }
 }

@@ -328,7 +328,11 @@ fn again(
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 "ends before it should".to_owned()
             }
-            Err(e) => format!("cannot be read: {e}"),
+            Err(e) => match e.get_ref().and_then(|inner| inner.downcast_ref::<Stop>()) {
+                // What the medium or the servers have come to is said already.
+                Some(stop) => return Err(stop.clone()),
+                None => format!("cannot be read: {e}"),
+            },
         };
     }
     Err(Stop::new(

@@ -13,6 +13,9 @@ use crate::console::Console;
 /// How often sysfs and /dev are looked at.
 pub const POLL: Duration = Duration::from_millis(100);
 
+/// How long something may be in use that nobody is meant to use.
+const IN_USE: Duration = Duration::from_secs(5);
+
 /// A block device or partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Device {
@@ -102,6 +105,19 @@ impl Device {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => self.make_node(path),
         }
+    }
+
+    /// Whether its medium can be taken out, as that of a card reader.
+    pub fn is_removable(&self) -> bool {
+        let disk = self.partition().and_then(|_| self.disk());
+        let removable = disk.as_ref().unwrap_or(self).attribute("removable");
+        removable.as_deref() == Some("1")
+    }
+
+    /// Whether there may be something in it. Without udev nobody opens a reader that was empty, and until then the kernel
+    /// calls its card 0 bytes long.
+    pub fn may_hold_something(&self) -> bool {
+        !self.is_ram() && (self.size() != 0 || self.is_removable())
     }
 
     /// Whether it is a RAM disk, compressed or not.
@@ -194,6 +210,28 @@ pub fn all() -> Vec<Device> {
     devices
 }
 
+/// Tries again for a while where the system says that something is in use: udev may be looking at it.
+///
+/// # Errors
+/// What the system says in the end.
+pub(crate) fn once_free(mut action: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let end = Instant::now() + IN_USE;
+    loop {
+        match action() {
+            Err(e) if is_in_use(&e) && Instant::now() < end => std::thread::sleep(POLL),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(rustix::io::Errno::BUSY | rustix::io::Errno::AGAIN)
+    )
+}
+
 fn parse_numbers(text: &str) -> Option<(u32, u32)> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -207,6 +245,19 @@ mod tests {
     fn device_numbers_are_read() {
         assert_eq!(parse_numbers("259:3"), Some((259, 3)));
         assert_eq!(parse_numbers("259"), None);
+    }
+
+    #[test]
+    fn what_is_in_use_is_tried_again() {
+        let mut answers = vec![
+            Ok(()),
+            Err(rustix::io::Errno::AGAIN),
+            Err(rustix::io::Errno::BUSY),
+        ];
+        let mut next = || Ok(answers.pop().unwrap()?);
+        assert!(once_free(&mut next).is_ok());
+        let refused = once_free(|| Err(rustix::io::Errno::NOENT.into()));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -133,15 +132,7 @@ fn recognise(device: &File) -> Option<&'static Kind> {
 }
 
 fn unmount(root: &Path) -> io::Result<()> {
-    let end = Instant::now() + Duration::from_secs(5);
-    loop {
-        match rustix::mount::unmount(root, UnmountFlags::NOFOLLOW) {
-            Err(rustix::io::Errno::BUSY) if Instant::now() < end => {
-                std::thread::sleep(devices::POLL);
-            }
-            outcome => return Ok(outcome?),
-        }
-    }
+    devices::once_free(|| Ok(rustix::mount::unmount(root, UnmountFlags::NOFOLLOW)?))
 }
 
 #[cfg(test)]

@@ -12,10 +12,9 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use crate::cmdline::Cmdline;
 use crate::config;
@@ -34,9 +33,6 @@ const MOUNTS: [(&str, &str, MountFlags, &str); 4] = [
     ("sysfs", "/sys", SAFE, ""),
     ("tmpfs", "/run", TMP, "mode=755"),
 ];
-/// How often drives are asked for a medium (Documentation/ABI/testing/sysfs-block, `events_poll_msecs`).
-const POLLING: &str = "/sys/module/block/parameters/events_dfl_poll_msecs";
-const POLL_READERS: Duration = Duration::from_secs(2);
 const SAFE: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -52,7 +48,6 @@ pub fn main() -> ! {
         Err(stop) => policy::stop(&stop, &Cmdline::default(), &Console::open(false)),
     };
     let console = Console::open(cmdline.switch("rd.kiwi.debug"));
-    poll_readers(&console);
     let init = policy::insist(&cmdline, &console, || bring_up(&cmdline, &console));
     console.log("handing over to the system's init");
     // From here on nothing can be tried again: the initramfs is gone.
@@ -64,20 +59,16 @@ pub fn main() -> ! {
 fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<String> {
     kernel_log::check_unpacked()?;
     // On a disk there is nothing to deploy: the root is there already.
-    match Path::new("/").join(config::DEPLOY_FILE).exists() {
-        true => run::deploy(cmdline, console)?,
-        false => root::mount_device(&run::own_disk(cmdline, console)?, cmdline)?,
+    let find_init = || find_init(Path::new(root::SYSROOT), cmdline.value("init"));
+    if Path::new("/").join(config::DEPLOY_FILE).exists() {
+        run::deploy(cmdline, console)?;
+        return find_init();
     }
-    find_init(Path::new(root::SYSROOT), cmdline.value("init"))
-}
-
-/// Has the kernel look for cards in readers, which it leaves to udev's rules.
-fn poll_readers(console: &Console) {
-    if let Err(e) = fs::write(POLLING, POLL_READERS.as_millis().to_string()) {
-        console.log(&format!(
-            "{POLLING}: {e}; a card that comes late is not seen"
-        ));
-    }
+    root::mount_device(&run::own_disk(cmdline, console)?, cmdline)?;
+    find_init().inspect_err(|_| {
+        // Another try mounts it again; where it cannot be unmounted that try says so.
+        let _ = unmount(root::SYSROOT, UnmountFlags::DETACH);
+    })
 }
 
 fn mount_all() -> Result<()> {

@@ -92,6 +92,7 @@ impl<'a> Wanted<'a> {
             }
             if waited >= SILENCE && !told {
                 console.say(&format!("waiting for {}", self.name()));
+                console.take_screen();
                 told = true;
             }
             std::thread::sleep(devices::POLL);
@@ -120,6 +121,7 @@ impl<'a> Wanted<'a> {
         console.say(&format!(
             "the medium in {name} was pulled out or fails; plug it in again, and the copying goes on"
         ));
+        console.take_screen();
         let (begin, mut seen) = (Instant::now(), Seen::default());
         loop {
             if let Some(medium) = self.look(&mut seen)? {
@@ -178,7 +180,7 @@ impl<'a> Wanted<'a> {
     /// Looks at every device that is due.
     fn look(&self, seen: &mut Seen) -> Result<Option<Medium>> {
         let mut present = devices::all();
-        present.retain(|d| !d.is_ram() && d.size() != 0);
+        present.retain(Device::may_hold_something);
         seen.keep(&present);
         for device in present {
             if !seen.is_due(&device, Instant::now()) {
@@ -289,6 +291,11 @@ impl Medium {
             Some(path) => format!("{} ({path})", self.device.name),
             None => self.device.name.clone(),
         }
+    }
+
+    /// Whether it is a file on another file system.
+    pub fn is_file(&self) -> bool {
+        self.host.is_some()
     }
 
     /// Closes it and drops what the kernel caches of it. Nothing refers to it afterwards.

@@ -128,8 +128,8 @@ pub fn stop(stop: &Stop, cmdline: &Cmdline, console: &Console) -> ! {
 
 /// What follows a failure. Comes back where the person wants to try again.
 fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
-    console.take_screen();
     console.say(&format!("STOPPED: {stop}"));
+    console.take_screen();
     match OnError::chosen(cmdline) {
         OnError::Hold => (),
         OnError::Reboot => down(RebootCommand::Restart, "restarts", console),
@@ -138,6 +138,7 @@ fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
     }
     let may_shell = cmdline.switch("rd.ramforge.shell");
     let mut keyboards = Keyboards::new();
+    keyboards.load(console);
     loop {
         console.say(&question(retry, may_shell));
         match choice(console, &mut keyboards, may_shell) {
@@ -155,9 +156,10 @@ fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
 
 /// Asks before something is written. Comes back where the answer is yes.
 pub fn ask(what: &str, console: &Console) {
-    console.take_screen();
     console.say(what);
+    console.take_screen();
     let mut keyboards = Keyboards::new();
+    keyboards.load(console);
     loop {
         console.say("type y to go on, b to restart or p to switch off, and press Enter");
         let line = console.read_line(|| keyboards.load(console));

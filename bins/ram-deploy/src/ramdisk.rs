@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::cmdline::Cmdline;
 use crate::config::{Config, RamStore};
-use crate::devices::Device;
+use crate::devices::{self, Device};
 use crate::modules::Loader;
 use crate::pages::{self, Aligned};
 use crate::stop::{Result, Stop};
@@ -180,7 +180,7 @@ impl RamDisk {
     pub fn remove(&self) {
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         // One that stays is found by the next try, which then says what to do.
-        let _ = rustix::system::delete_module(c"brd", flags);
+        let _ = devices::once_free(|| Ok(rustix::system::delete_module(c"brd", flags)?));
     }
 
     fn too_small(&self, size_kib: u64) -> Stop {

@@ -259,6 +259,8 @@ fn let_go(place: Option<Place<'_>>, cmdline: &Cmdline, console: &Console) {
 fn release(medium: Medium, eject: bool, console: &Console) {
     let device = medium.device.clone();
     let name = &device.name;
+    // What holds the ISO as a file may be a disk of the system.
+    let eject = eject && (!medium.is_file() || device.is_removable());
     if let Err(stop) = medium.release() {
         // The root is whole: the system may start, but the person must know.
         console.say(&format!("warning: {stop}"));

@@ -48,7 +48,11 @@ impl Seen {
     pub(crate) fn is_due(&self, device: &Device, now: Instant) -> bool {
         match self.0.get(&device.name) {
             Some((
-                Finding::OtherMap | Finding::Unsigned | Finding::Failed(_) | Finding::Host,
+                Finding::OtherMap
+                | Finding::Unsigned
+                | Finding::Unreadable
+                | Finding::Failed(_)
+                | Finding::Host,
                 when,
             )) => now.saturating_duration_since(*when) >= RETRY,
             _ => true,
@@ -151,9 +155,9 @@ mod tests {
         seen.note(&a, Finding::OtherMap);
         seen.note(&b, Finding::Unreadable);
         let now = Instant::now();
-        assert!(seen.is_due(&a, now + RETRY) && seen.is_due(&b, now));
+        assert!(seen.is_due(&a, now + RETRY) && seen.is_due(&b, now + RETRY));
         let just_now = seen.0["sr0"].1;
-        assert!(!seen.is_due(&a, just_now));
+        assert!(!seen.is_due(&a, just_now) && !seen.is_due(&b, just_now));
         seen.keep(&[b]);
         assert!(seen.is_due(&a, just_now) && seen.0.len() == 1);
     }

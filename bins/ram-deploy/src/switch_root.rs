@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::stop::{Result, Stop};
 
@@ -51,8 +52,11 @@ fn is_there(root: &Path, path: &str) -> bool {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
     });
-    // Linux before 5.6 cannot tell, and exec(2) will.
-    !matches!(opened, Err(e) if e != rustix::io::Errno::NOSYS)
+    // Where the kernel cannot tell, as before 5.6, exec(2) will.
+    !matches!(
+        opened,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS)
+    )
 }
 
 /// Makes `root` the root directory and becomes `init`, with the arguments that the kernel gave. Comes back only where

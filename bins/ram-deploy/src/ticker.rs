@@ -85,15 +85,16 @@ mod tests {
 
     #[test]
     fn work_that_stands_still_is_told() {
-        let console = Console::open(false);
-        let ticker = Ticker::new(100, &console);
-        ticker.done(40);
-        ticker.done(30);
-        let before = ticker.progress();
-        assert_eq!((before.done, before.total), (40, 100));
-        let pause = Duration::from_millis(30);
-        assert_eq!(ticker.during(|| std::thread::sleep(pause)), ());
-        let after = ticker.progress();
-        assert!(after.idle >= pause && after.time >= after.idle);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let console = Console::to_file(file.reopen().unwrap());
+        let ticker = Ticker::new(100 << 20, &console);
+        ticker.done(40 << 20);
+        ticker.done(30 << 20);
+        // Nothing is added, and still something is told.
+        ticker.during(|| std::thread::sleep(3 * TICK));
+        let told = std::fs::read_to_string(file.path()).unwrap();
+        assert!(told.contains("ramforge:  40 % of 100 MiB"), "{told}");
+        let progress = ticker.progress();
+        assert!(progress.idle >= 3 * TICK && progress.time >= progress.idle);
     }
 }

@@ -176,13 +176,13 @@ impl Guest {
         self.begin.elapsed()
     }
 
-    /// Takes the medium away while the machine runs: CD and SD card leave their drive, any other device is unplugged.
+    /// Takes the medium away while the machine runs: CD and cards leave their drive, any other device is unplugged.
     ///
     /// # Errors
     /// [`Error::Monitor`] where the guest holds on to it.
     pub fn remove_medium(&mut self) -> Result<()> {
         let mut monitor = self.monitor()?;
-        if !matches!(self.bus, Bus::Cd | Bus::Sd) {
+        if !matches!(self.bus, Bus::Cd | Bus::Sd | Bus::Reader) {
             monitor.order("device_del", json!({"id": MEDIUM_ID}))?;
             return monitor.wait_event("DEVICE_DELETED", PATIENCE).map(|_| ());
         }
@@ -226,7 +226,7 @@ impl Guest {
         Ok(())
     }
 
-    /// Puts a disc into the CD drive and closes its tray.
+    /// Puts a disc into the CD drive and closes its tray, or a card into the reader.
     ///
     /// # Errors
     /// [`Error::Monitor`].

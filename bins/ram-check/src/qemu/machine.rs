@@ -79,6 +79,8 @@ pub enum Bus {
     Nvme,
     /// A SATA disk.
     Ahci,
+    /// A card in a USB reader.
+    Reader,
     /// A card in an SD reader (SDHCI). Its length must be a power of two.
     Sd,
     /// No medium but QEMU's own network, a virtio card: DHCP, and TFTP of the directory that is the medium. What listens
@@ -208,6 +210,7 @@ impl Machine {
         let (controller, device) = match self.bus {
             Bus::Cd => (None, "ide-cd"),
             Bus::Usb => (Some(USB), "usb-storage,bus=xhci.0"),
+            Bus::Reader => (Some(USB), "usb-storage,removable=on,bus=xhci.0"),
             Bus::Disk => (None, "virtio-blk-pci"),
             Bus::Nvme => (None, "nvme,serial=ramforge"),
             Bus::Ahci => (Some("ahci,id=ahci"), "ide-hd,bus=ahci.0"),
@@ -215,7 +218,7 @@ impl Machine {
             Bus::Network => (None, "virtio-net-pci"),
         };
         let has_usb = self.usb || self.usb_keyboard;
-        let late = Some(USB).filter(|_| has_usb && self.bus != Bus::Usb);
+        let late = Some(USB).filter(|_| has_usb && !matches!(self.bus, Bus::Usb | Bus::Reader));
         let keyboard = Some("usb-kbd,bus=xhci.0").filter(|_| self.usb_keyboard);
         for device in controller.into_iter().chain(late).chain(keyboard) {
             line.extend(["-device".into(), device.into()]);
@@ -296,7 +299,14 @@ mod tests {
         let file = tempfile::Builder::new().suffix("a,b").tempfile().unwrap();
         let machine = |bus| Machine::new(file.path(), bus, Firmware::Bios, 64);
         assert!(line(&machine(Bus::Cd)).contains("readonly=on"));
-        for bus in [Bus::Usb, Bus::Disk, Bus::Nvme, Bus::Ahci, Bus::Sd] {
+        for bus in [
+            Bus::Usb,
+            Bus::Reader,
+            Bus::Disk,
+            Bus::Nvme,
+            Bus::Ahci,
+            Bus::Sd,
+        ] {
             assert!(line(&machine(bus)).contains("snapshot=on"), "{bus:?}");
         }
         let mut own = machine(Bus::Disk);

@@ -65,6 +65,8 @@ struct Mirror {
 #[derive(Debug)]
 struct Body {
     connection: Connection,
+    /// The server at its other end: after a redirection not that of the mirror.
+    server: String,
     file: String,
     /// Offset of the next byte in the file.
     next: u64,
@@ -345,7 +347,7 @@ impl<'a> Fetcher<'a> {
         let mut body = match self.body.take() {
             Some(body) if goes_on(&body) => body,
             other => {
-                let body = self.ask(wanted, other.map(|b| b.connection))?;
+                let body = self.ask(wanted, other)?;
                 // Its first answer may take its time; one that answers often with little may not.
                 if self.pace.bytes == 0 {
                     begin = Instant::now();
@@ -355,24 +357,27 @@ impl<'a> Fetcher<'a> {
         };
         let n = body.connection.read(bytes)?;
         body.next += n as u64;
-        let is_whole = body.next == wanted.size;
+        let is_whole = body.next == wanted.to || body.next == wanted.size;
         self.body = Some(body);
         let paced = self
             .pace
             .count(begin.elapsed(), n as u64, self.patience.silence);
-        match is_whole {
-            true => Ok(n),
-            false => paced.map(|()| n),
+        if is_whole {
+            // All that was asked for: however little that was, it does not drip.
+            self.pace = Pace::default();
+            return Ok(n);
         }
+        paced.map(|()| n)
     }
 
     /// Asks the current mirror, over `kept` where that is free; follows it elsewhere.
-    fn ask(&self, wanted: Wanted<'_>, kept: Option<Connection>) -> Result<Body, Fault> {
+    fn ask(&self, wanted: Wanted<'_>, kept: Option<Body>) -> Result<Body, Fault> {
         let Some(mirror) = self.mirrors.get(self.current) else {
             return Err("no server is named".to_owned());
         };
         let (mut url, mut path) = (mirror.url.clone(), mirror.url.path(wanted.file));
-        let mut kept = kept.filter(Connection::is_free);
+        let kept = kept.filter(|b| b.connection.is_free() && b.server == url.authority());
+        let mut kept = kept.map(|body| body.connection);
         for _ in 0..REDIRECTIONS {
             let mut connection = match kept.take() {
                 Some(connection) => connection,
@@ -382,6 +387,7 @@ impl<'a> Fetcher<'a> {
                 Answer::Body => {
                     return Ok(Body {
                         connection,
+                        server: url.authority(),
                         file: wanted.file.to_owned(),
                         next: wanted.from,
                     });

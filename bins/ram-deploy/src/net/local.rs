@@ -90,7 +90,7 @@ impl<'a> Local<'a> {
         let _trays = Trays::leave_open();
         loader.load_for_devices(console);
         for device in devices::all() {
-            if device.is_ram() || device.size() == 0 {
+            if !device.may_hold_something() {
                 continue;
             }
             // What is none, cannot be read or makes no sense holds nothing of use.

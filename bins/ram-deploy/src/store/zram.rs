@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::console::Console;
-use crate::devices::Device;
+use crate::devices::{self, Device};
 use crate::modules::Loader;
 use crate::ramdisk::RamDisk;
 use crate::stop::{Result, Stop};
@@ -98,7 +98,8 @@ impl Zram {
     /// Gives back its RAM; nothing may use it.
     pub fn remove(&self) {
         // One that is not there holds nothing; one that stays is reset by the next try.
-        let _ = fs::write(self.device().sys().join("reset"), "1");
+        let reset = self.device().sys().join("reset");
+        let _ = devices::once_free(|| fs::write(&reset, "1"));
     }
 
     fn absent(&self, fact: &str) -> Stop {

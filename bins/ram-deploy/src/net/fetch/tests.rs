@@ -42,7 +42,7 @@ fn what_is_said_before_the_answer_is_no_answer() {
     assert!(bytes == Ok(vec![7; SIZE]) && told.is_empty(), "{told}");
 }
 
-const SILENCE: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The URL of a server that does `serve` with each request, which it has read; `from` is where it begins.
 pub(crate) fn server(serve: impl Fn(&mut TcpStream, usize) + Send + Sync + 'static) -> Url {
