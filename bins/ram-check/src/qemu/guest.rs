@@ -8,11 +8,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::error::{At, Error, Result};
-use super::machine::{self, Bus, MEDIUM_ID, Machine};
+use super::machine::{self, Bus, DRIVE, MEDIUM_ID, Machine};
 use super::monitor::{Monitor, PATIENCE};
 use super::serial::{Log, Mark, compile};
 
@@ -187,14 +187,15 @@ impl Guest {
             return monitor.wait_event("DEVICE_DELETED", PATIENCE).map(|_| ());
         }
         // Not forced at first: the drive's door is locked as long as the guest uses the disc.
-        if monitor.order("eject", json!({"id": MEDIUM_ID})).is_err() {
-            let force = json!({"id": MEDIUM_ID, "force": true});
-            monitor.order("eject", force)?;
+        let mut eject = self.drive();
+        if monitor.order("eject", eject.clone()).is_err() {
+            eject["force"] = true.into();
+            monitor.order("eject", eject)?;
         }
         let drives = monitor.order("query-block", json!({}))?;
         let inserted = drives.as_array().is_some_and(|all| {
             all.iter()
-                .any(|d| d["qdev"] == MEDIUM_ID && !d["inserted"].is_null())
+                .any(|d| d["device"] == DRIVE && !d["inserted"].is_null())
         });
         if inserted {
             return Err(Error::Monitor {
@@ -226,13 +227,28 @@ impl Guest {
         Ok(())
     }
 
+    /// How the monitor knows the drive of the medium. That of a USB reader is a disk within the device, which has no name.
+    fn drive(&self) -> Value {
+        match self.bus {
+            Bus::Reader => json!({"device": DRIVE}),
+            _ => json!({"id": MEDIUM_ID}),
+        }
+    }
+
     /// Puts a disc into the CD drive and closes its tray, or a card into the reader.
     ///
     /// # Errors
     /// [`Error::Monitor`].
     pub fn insert(&mut self, medium: &Path) -> Result<()> {
         let path = medium.canonicalize().at(medium)?;
-        let disc = json!({"id": MEDIUM_ID, "filename": path.to_string_lossy(), "format": "raw", "read-only-mode": "read-only"});
+        let mut disc = self.drive();
+        disc["filename"] = path.to_string_lossy().into();
+        disc["format"] = "raw".into();
+        disc["read-only-mode"] = match self.bus {
+            Bus::Cd => "read-only".into(),
+            // Where the guest may write to what was there, it may write to this.
+            _ => "retain".into(),
+        };
         let mut monitor = self.monitor()?;
         monitor.order("blockdev-change-medium", disc).map(|_| ())
     }

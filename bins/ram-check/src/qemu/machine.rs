@@ -19,6 +19,8 @@ pub const SETPRIV: &str = "setpriv";
 pub const SETPRIV_PACKAGE: &str = "util-linux";
 /// The name of the medium in QEMU's monitor.
 pub(super) const MEDIUM_ID: &str = "medium";
+/// The name of what the medium lies in, as the options below have it.
+pub(super) const DRIVE: &str = "drive";
 /// The USB 3 controller.
 const USB: &str = "qemu-xhci,id=xhci";
 /// UEFI code and the variable store that fits it, in order of preference.
@@ -228,7 +230,7 @@ impl Machine {
             Bus::Sd => "",
             _ => ",bootindex=1",
         };
-        let device = format!("{device},id={MEDIUM_ID},drive=drive{order}");
+        let device = format!("{device},id={MEDIUM_ID},drive={DRIVE}{order}");
         line.extend(["-device".into(), device.into()]);
         Ok(line)
     }
