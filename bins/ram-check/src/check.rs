@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::{At, Context, Error, Result, Tool};
 
+use crate::choice::Choice;
 use crate::judge::{self, Asked, Judgement};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
@@ -157,14 +158,16 @@ pub fn identity(options: &Options, _: &Input) -> Result<Value> {
 /// Exit code 1 where QEMU fails, 5 where it is missing, 6 where the store lacks an object.
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
-    let stores = stores(&facts, &input.media.kernelcmdline, options.ram_mib())?;
-    let need = &stores[0];
+    let choice = choice(&facts, &input.media.kernelcmdline, options.ram_mib())?;
+    let need = choice.first();
     let least_ram_mib = need.least_ram_mib;
-    let machines = judge::machines(need, &stores[1..], options);
-    let Judgement { ok, sentence } = judged(options, &facts, &stores, &machines);
+    let machines = judge::machines(&choice, options);
+    let Judgement { ok, sentence } = judged(options, &facts, &choice, &machines);
     let asked = options.ram_mib().into_iter();
     let asked = asked.chain(machines.iter().map(|machine| machine.ram_mib));
-    let warnings = warning::outgrows(need, &facts, asked).into_iter().collect();
+    let warnings = warning::outgrows(&choice, &facts, asked)
+        .into_iter()
+        .collect();
     let shown = match ok {
         true => demonstrate(cx, options, &input, need)?,
         false => Shown::default(),
@@ -184,14 +187,14 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         asked_ram_mib: options.ram_mib(),
         asked_leave_mib: options.leave,
         machines,
-        stores,
+        stores: choice.stores,
         measured: shown.measured,
         proof: shown.proof,
     })
 }
 
 /// What each RAM store needs, that of the command line first, and leaves on a machine with `ram_mib` MiB.
-fn stores(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Vec<StoreNeed>> {
+fn choice(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Choice> {
     let wanted = Kind::wanted(&Cmdline::parse(cmdline));
     let wanted = wanted
         .map_err(|stop| Error::refused(stop.to_string()))?
@@ -207,7 +210,8 @@ fn stores(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Vec<Stor
     for need in &mut stores {
         need.left_mib = ram_mib.and_then(|ram| model::left_mib(need, ram));
     }
-    Ok(stores)
+    let auto = wanted.is_none();
+    Ok(Choice { stores, auto })
 }
 
 /// What machines showed.
@@ -236,19 +240,18 @@ fn demonstrate(cx: &Context, options: &Options, input: &Input, need: &StoreNeed)
     Ok(shown)
 }
 
-/// What the arithmetic says of what is asked about. `stores` has the chosen one first.
+/// What the arithmetic says of what is asked about.
 fn judged(
     options: &Options,
     facts: &Facts,
-    stores: &[StoreNeed],
+    choice: &Choice,
     machines: &[MachineVerdict],
 ) -> Judgement {
-    let (need, others) = (&stores[0], &stores[1..]);
     let leave_mib = options.leave;
     judge::ramdisk(facts).unwrap_or_else(|| match options.ram_mib() {
-        Some(ram_mib) => judge::machine(need, others, Asked { ram_mib, leave_mib }),
-        None if !machines.is_empty() => judge::all(need, machines),
-        None => judge::need(need),
+        Some(ram_mib) => judge::machine(choice, Asked { ram_mib, leave_mib }),
+        None if !machines.is_empty() => judge::all(choice.first(), machines),
+        None => judge::need(choice.first()),
     })
 }
 
@@ -302,4 +305,22 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
         // The kernel's own rule: init/do_mounts.c, init_rootfs().
         initramfs_is_tmpfs: !words.any(|word| word.starts_with("root=")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::facts;
+
+    #[test]
+    fn the_word_of_the_command_line_stands_first_or_auto_chooses() {
+        let chosen = |cmdline: &str| choice(&facts(), cmdline, Some(1024));
+        let brd = chosen("quiet").unwrap();
+        assert_eq!((brd.first().store.as_str(), brd.auto), ("brd", false));
+        assert!(brd.stores.iter().all(|need| need.left_mib.is_some()));
+        let auto = chosen("rd.ramforge.store=auto").unwrap();
+        assert_eq!((auto.first().store.as_str(), auto.auto), ("zram", true));
+        let refused = chosen("rd.ramforge.store=erofs").unwrap_err().to_string();
+        assert!(refused.contains("does not carry the root"), "{refused}");
+    }
 }

@@ -16,8 +16,9 @@ use stage::Stage;
 /// 11: of the targets only the system's own mean up; figures that were asked for are there;
 /// crash kernels and huge pages as the kernel counts them; says that nothing was booted.
 /// 12: the accelerator of a proof; counts what ram-deploy demands, and the working set as measured; the recommended machine.
-/// 13: counts free pages that the kernel does not offer.
-const VERSION: u32 = 13;
+/// 13: counts free pages that the kernel does not offer; huge pages and octal sizes of the command line; warnings.
+/// 14: with auto the store that a machine takes.
+const VERSION: u32 = 14;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";

@@ -22,7 +22,7 @@ mod left;
 use manifest::{Moment, StoreNeed, Term};
 use ram_deploy::ram;
 
-pub use left::{least_leaving, left_mib, recommended};
+pub use left::{least_leaving, left_mib, may_fit, recommended};
 
 /// What the model reads. All sizes in bytes.
 #[derive(Debug, Clone)]
@@ -305,12 +305,12 @@ fn kib(bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
-    fn facts() -> Facts {
+    pub(crate) fn facts() -> Facts {
         Facts {
             image_bytes: 900 * MIB,
             data_bytes: 600 * MIB,

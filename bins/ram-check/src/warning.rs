@@ -3,9 +3,8 @@
 //! A brd has no limit: `ramdisk_size` is what its root may take, and every page that is written is taken from RAM. The other
 //! RAM stores end at a limit of their own, with an error to whom writes.
 
-use manifest::StoreNeed;
-
-use crate::model::{self, Facts};
+use crate::choice::Choice;
+use crate::model::Facts;
 
 const KIB: u64 = 1 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
@@ -13,14 +12,15 @@ const MIB_IN_KIB: u64 = 1 << 10;
 /// The warning about a RAM disk that is larger than what the smallest of the machines has for it. Machines that are too small
 /// for the system have their sentence.
 pub(crate) fn outgrows(
-    need: &StoreNeed,
+    choice: &Choice,
     facts: &Facts,
     machines: impl Iterator<Item = u64>,
 ) -> Option<String> {
-    if need.store != "brd" {
-        return None;
-    }
-    let room = |ram_mib| Some((ram_mib, model::left_mib(need, ram_mib)?));
+    let room = |ram_mib| {
+        let may = choice.may_take(ram_mib);
+        let brd = may.into_iter().find(|taken| taken.need.store == "brd")?;
+        Some((ram_mib, brd.left_mib))
+    };
     let (ram_mib, left_mib) = machines.filter_map(room).min()?;
     let image_kib = facts.image_bytes.div_ceil(KIB);
     let disk_kib = match facts.resize {
@@ -46,6 +46,7 @@ pub(crate) fn outgrows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model;
 
     const MIB: u64 = 1 << 20;
 
@@ -65,11 +66,16 @@ mod tests {
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
         };
-        let need = model::needs(&facts, Some(store)).remove(0);
-        let said = outgrows(&need, &facts, machines.iter().copied());
+        let wanted = Some(store).filter(|store| *store != "auto");
+        let choice = Choice {
+            stores: model::needs(&facts, wanted),
+            auto: wanted.is_none(),
+        };
+        let said = outgrows(&choice, &facts, machines.iter().copied());
+        let brd = model::needs(&facts, Some("brd")).remove(0);
         let left = machines
             .iter()
-            .filter_map(|ram| model::left_mib(&need, *ram));
+            .filter_map(|ram| model::left_mib(&brd, *ram));
         let room = left.min().map_or(0, |left| 400 + left);
         said.map(|said| {
             said.replace(&format!(" {room}:"), " ROOM:")
@@ -97,5 +103,8 @@ mod tests {
         assert_eq!(warned(true, "zram", &[1024]), None);
         assert_eq!(warned(true, "brd", &[]), None);
         assert_eq!(warned(true, "brd", &[64]), None);
+        // auto takes tmpfs there, brd with less, and zram with less than that.
+        assert_eq!(warned(true, "auto", &[1024, 300]), None);
+        assert!(warned(true, "auto", &[608]).is_some());
     }
 }
