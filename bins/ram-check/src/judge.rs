@@ -258,7 +258,7 @@ mod tests {
         let named: u64 = named.split(' ').next().unwrap().parse().unwrap();
         let zram = &model::needs(&facts(), Some("zram"))[0];
         assert!(model::left_mib(zram, named) >= Some(4000), "{sentence}");
-        assert!(model::left_mib(zram, named - 8) < Some(4000), "{sentence}");
+        assert!(model::left_mib(zram, named - 16) < Some(4000), "{sentence}");
     }
 
     #[test]

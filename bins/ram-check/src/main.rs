@@ -17,7 +17,8 @@ use stage::Stage;
 /// crash kernels and huge pages as the kernel counts them; says that nothing was booted.
 /// 12: the accelerator of a proof; counts what ram-deploy demands, and the working set as measured; the recommended machine.
 /// 13: counts free pages that the kernel does not offer; huge pages and octal sizes of the command line; warnings.
-/// 14: with auto the store that a machine takes; more again for an initramfs with a system.
+/// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
+/// stated machine itself is measured.
 const VERSION: u32 = 14;
 
 fn main() -> ExitCode {

@@ -99,8 +99,9 @@ const WORKING_SET_KIB: u64 = 80 * MIB_IN_KIB;
 const WRITTEN_KIB: u64 = 4 * MIB_IN_KIB;
 /// What the statement may be wrong by.
 const MARGIN_KIB: u64 = 16 * MIB_IN_KIB;
-/// The result is a multiple of this, as machines are configured.
-const STEP_MIB: u64 = 8;
+/// The result is a multiple of this, as machines are configured. A measurement has the same steps: the stated machine is
+/// among those that are booted.
+pub(crate) const STEP_MIB: u64 = 16;
 
 /// The need per RAM store, the `wanted` one first; without one, that which needs the least.
 pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
