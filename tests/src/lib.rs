@@ -28,7 +28,7 @@ mod small;
 
 pub use disturbed::{Disturbed, Process, succeed};
 pub use example::{
-    Example, answering, debian_13, example, native, strict, with_store, without_dracut,
+    Example, answering, debian_13, example, native, strict, this_run, with_store, without_dracut,
 };
 pub use exfat::exfat;
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};
