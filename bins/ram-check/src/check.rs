@@ -17,6 +17,18 @@ use crate::options::{FirmwareChoice, Options};
 use crate::picture::{Picture, file};
 use crate::{boot, least, qemu, reserved, table, warning};
 
+/// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
+/// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
+/// 7: lists of machines. 8: measurements; what means up, figures and the screen of a proof.
+/// 9: what the command line reserves. 10: smaller watermarks, which ram-deploy sets.
+/// 11: of the targets only the system's own mean up; figures that were asked for are there;
+/// crash kernels and huge pages as the kernel counts them; says that nothing was booted.
+/// 12: the accelerator of a proof; counts what ram-deploy demands, and the working set as measured; the recommended machine.
+/// 13: counts free pages that the kernel does not offer; huge pages and octal sizes of the command line; warnings.
+/// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
+/// stated machine itself is measured.
+pub const VERSION: u32 = 14;
+
 /// Bytes of a kernel image that hold its boot header.
 const HEADER: u64 = 0x300;
 
