@@ -45,7 +45,7 @@ pub(crate) fn measure(
     let mut limit = options.timeout;
     let found = search::least(need.least_ram_mib, |ram_mib| {
         let facts = json!({"facts": facts, "ram_mib": ram_mib});
-        let known = boot(cx, &facts, || {
+        let known = boot(cx, options.timeout, &facts, || {
             stand.boot(ram_mib, Duration::from_secs(limit))
         })?;
         let seconds = known.seconds;
@@ -70,8 +70,13 @@ pub(crate) fn measure(
     Ok(measured)
 }
 
-/// What is known of a machine, from an earlier search or from its boot.
-fn boot(cx: &Context, facts: &Value, boot: impl FnOnce() -> Result<Booted>) -> Result<Known> {
+/// What is known of a machine, from an earlier search or from its boot, to whom waits for `seconds`.
+fn boot(
+    cx: &Context,
+    seconds: u64,
+    facts: &Value,
+    boot: impl FnOnce() -> Result<Booted>,
+) -> Result<Known> {
     let (mut new, mut again) = (None, ", as an earlier search found");
     let known = cx.kept("boot", facts, || {
         again = "";
@@ -82,7 +87,7 @@ fn boot(cx: &Context, facts: &Value, boot: impl FnOnce() -> Result<Booted>) -> R
         new = Some(known);
         Err(Error::failed("a boot that may end otherwise"))
     });
-    let known = new.map_or(known, Ok)?;
+    let known = new.map_or(known, Ok)?.within(seconds);
     let Proof {
         ram_mib, result, ..
     } = &known.proof;
@@ -105,6 +110,15 @@ impl Known {
             seconds: booted.time.as_secs(),
             proof: booted.proof,
         }
+    }
+
+    /// The same to whom waits for so many seconds: an earlier search may have waited longer.
+    fn within(mut self, seconds: u64) -> Self {
+        if self.up && self.seconds > seconds {
+            self.up = false;
+            Outcome::Timeout.name().clone_into(&mut self.proof.result);
+        }
+        self
     }
 
     /// Whether the same machine ends the same way on any host: it is up, or says what it lacks. Whatever else it does may be the
@@ -212,6 +226,13 @@ mod tests {
         ] {
             assert!(!known(passing.clone(), 9).lasts(), "{passing:?}");
         }
+    }
+
+    #[test]
+    fn a_boot_that_took_longer_than_the_limit_is_none() {
+        let within = |seconds| known(Outcome::Login, 500).within(seconds);
+        assert!(within(500).up && within(900).proof.result == "login");
+        assert!(!within(100).up && within(100).proof.result == "timeout");
     }
 
     #[test]
