@@ -5,7 +5,7 @@ use std::path::Path;
 
 use manifest::{MachineVerdict, Measured, Object, Proof, Section, StoreNeed, Verdict};
 use ram_deploy::cmdline::Cmdline;
-use ram_deploy::store::Kind;
+use ram_deploy::store::{self, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::{At, Context, Error, Result, Tool};
@@ -308,7 +308,10 @@ fn facts(cx: &Context, input: &Input) -> Result<Facts> {
         erofs_bytes: disk.erofs.as_ref().map(|erofs| erofs.data_bytes),
         entries: input.rootfs.entries,
         ramdisk_bytes: ramdisk.map_or(disk.size, |kib| kib.saturating_mul(1024)),
-        resize: input.plan.oem.resize,
+        resize: store::grows(
+            &Cmdline::parse(&input.media.kernelcmdline),
+            input.plan.oem.resize,
+        ),
         reserved_bytes: reserved::bytes(&input.media.kernelcmdline),
         kernel_bytes: model::kernel_bytes(&header, kernel.size),
         initrd_packed: initrd.image.size,
