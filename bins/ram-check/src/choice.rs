@@ -43,10 +43,8 @@ impl Choice {
 
     /// The stores that may be taken on a machine with `ram_mib` MiB; none where the system does not fit.
     pub(crate) fn may_take(&self, ram_mib: u64) -> Vec<Taken<'_>> {
-        let by_speed = Kind::BY_SPEED.iter();
-        let by_speed = by_speed.filter_map(|kind| self.find(kind.name()));
         let order: Vec<_> = match self.auto {
-            true => by_speed.collect(),
+            true => self.by_speed().collect(),
             false => vec![self.first()],
         };
         let Some(fits) = order
@@ -63,8 +61,10 @@ impl Choice {
         may
     }
 
-    fn find(&self, store: &str) -> Option<&StoreNeed> {
-        self.stores.iter().find(|need| need.store == store)
+    /// The stores, the fastest at run time first.
+    pub(crate) fn by_speed(&self) -> impl Iterator<Item = &StoreNeed> {
+        let find = |kind: &Kind| self.stores.iter().find(|need| need.store == kind.name());
+        Kind::BY_SPEED.iter().filter_map(find)
     }
 }
 
