@@ -113,6 +113,20 @@ fn more_of_anything_never_needs_less() {
 }
 
 #[test]
+fn the_recommended_machine_leaves_what_programs_read() {
+    every_need(|_, need| {
+        let (least, recommended) = (need.least_ram_mib, need.recommended_ram_mib);
+        assert!(
+            recommended >= least && recommended.is_multiple_of(STEP),
+            "{need:?}"
+        );
+        assert!(left_mib(need, recommended) >= Some(128), "{need:?}");
+        let smaller = left_mib(need, recommended - STEP);
+        assert!(smaller.is_none_or(|left| left < 128), "{need:?}");
+    });
+}
+
+#[test]
 fn the_unit_is_right() {
     let mut random = Rng::with_seed(6);
     let mut small = facts(&mut random);
