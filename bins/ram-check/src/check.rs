@@ -26,7 +26,7 @@ use crate::{boot, least, qemu, reserved, table, warning};
 /// 12: the accelerator of a proof; counts what ram-deploy demands, and the working set as measured; the recommended machine.
 /// 13: counts free pages that the kernel does not offer; huge pages and octal sizes of the command line; warnings.
 /// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
-/// stated machine itself is measured.
+/// stated machine itself is measured; the command line's word on growing; sizes that no machine holds are refused.
 pub const VERSION: u32 = 14;
 
 /// Bytes of a kernel image that hold its boot header.
