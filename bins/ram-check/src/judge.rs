@@ -154,7 +154,9 @@ fn way_out(choice: &Choice, taken: &str, asked: Asked) -> String {
 /// The least machine that any store does with.
 fn nothing_fits(stores: &[StoreNeed], leave_mib: u64) -> String {
     let ram = |store: &StoreNeed| (model::least_leaving(store, leave_mib), store.store.clone());
-    let (ram, store) = stores.iter().map(ram).min().unwrap_or_default();
+    // Of several the first, which a sentence has just named.
+    let least = stores.iter().map(ram).min_by_key(|(ram, _)| *ram);
+    let (ram, store) = least.unwrap_or_default();
     format!("no RAM store does with that, {store} needs a machine with {ram} MiB")
 }
 
@@ -248,6 +250,15 @@ mod tests {
             ok && sentence.contains("(auto takes tmpfs): the least is "),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn of_stores_with_the_same_need_the_first_is_named() {
+        let zram = model::needs(&facts(), Some("zram")).remove(0);
+        let mut erofs = zram.clone();
+        erofs.store = "erofs".to_owned();
+        let named = nothing_fits(&[zram, erofs], 0);
+        assert!(named.contains(", zram needs a machine with "), "{named}");
     }
 
     #[test]
