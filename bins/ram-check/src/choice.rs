@@ -1,8 +1,8 @@
 //! Which RAM store a machine takes: that of the command line, or the one that `auto` finds RAM for.
 //!
-//! ram-deploy tries the stores in the order of [`Kind::BY_SPEED`] and takes the first that fits. What is stated is up to
-//! a tenth more than the need, so shortly below a statement it may take that store or a slower one: there no more is
-//! promised than either leaves.
+//! ram-deploy tries the stores in the order of [`Kind::BY_SPEED`] and takes the first that fits. What is stated is more
+//! than the need, by 48 MiB or a tenth at most, so shortly below a statement it may take that store or a slower one:
+//! there no more is promised than either leaves.
 
 use manifest::StoreNeed;
 use ram_deploy::store::Kind;
