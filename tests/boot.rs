@@ -3,14 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, answering, boot, command, example, root, run, scratch, slot, store, text,
-    without_dracut,
+    Booted, Example, answering, boot, command, example, root, run, scratch, slot, store, text,
+    this_run, without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
+use serde_json::Value;
 
 /// RAM for machines whose need is not the question.
 const ROOMY: u64 = 2560;
@@ -124,64 +126,86 @@ fn too_little_ram_is_one_sentence() {
     assert!(!end.log().contains("login:"), "{}", end.tail());
 }
 
-/// What ram-check states is measured to be enough, and no more than 64 MiB too much, up to a target of systemd; who logs in
-/// finds no less left than it says.
-#[test]
-fn the_least_ram_is_what_is_stated_and_little_less() {
-    let vm = example("debian-vm");
+/// The verdict of ram-check about a medium that it boots.
+fn proved(vm: &Example, options: &[&str]) -> Value {
     let _slot = slot();
-    let scratch = scratch();
-    let login = scratch.path().join("login");
-    std::fs::write(&login, "root:linux\n").unwrap();
     let output = command(root().join("target/release/ram-check"))
         .env("RAMFORGE_STORE", store())
-        .args(["--least", "--up", "target:multi-user", "--login"])
-        .arg(&login)
-        .arg("--manifest")
+        .args(options)
+        .args(["--timeout", &timeout().to_string(), "--manifest"])
         .arg(vm.dir.join("manifest.json"))
         .output()
         .unwrap();
     let said = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let measured = &manifest["verdict"]["measured"];
-    let least = measured["least_ram_mib"].as_u64().unwrap();
-    println!("stated {}, measured {least}", vm.least_ram_mib());
-    assert!(least + 64 >= vm.least_ram_mib(), "{said}");
+    assert_eq!(output.status.code(), Some(0), "{options:?}: {said}");
+    let mut manifest: Value = serde_json::from_slice(&output.stdout).unwrap();
+    manifest["verdict"].take()
+}
+
+/// Seconds, others in every run of the tests: what an earlier run proved says nothing of today's program.
+fn timeout() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    this_run().hash(&mut hasher);
+    900 + hasher.finish() % 900
+}
+
+/// A file for `--login`.
+fn login(dir: &Path) -> String {
+    let path = dir.join("login");
+    std::fs::write(&path, "root:linux\n").unwrap();
+    path.display().to_string()
+}
+
+/// What ram-check states is measured to be enough, and no more than 48 MiB or a tenth too much, up to a target of systemd.
+#[test]
+fn the_least_ram_is_what_is_stated_and_little_less() {
+    let vm = example("debian-vm");
+    let verdict = proved(&vm, &["--least", "--up", "target:multi-user"]);
+    let measured = &verdict["measured"];
+    let (stated, least) = (vm.least_ram_mib(), measured["least_ram_mib"].as_u64());
+    let least = least.unwrap();
+    println!("stated {stated}, measured {least}");
+    assert!(least <= stated, "{measured}");
+    assert!(stated - least <= 48.max(least / 10), "{measured}");
     let boots = measured["boots"].as_array().unwrap();
-    let up: Vec<_> = boots.iter().filter(|b| b["result"] == "up").collect();
-    let (need, first) = (&manifest["verdict"]["stores"][0], up[0]);
-    // A machine below the stated one may be smaller than what is stated to be in use.
-    let left = first["ram_mib"].as_i64().unwrap() - need["steady_mib"].as_i64().unwrap();
-    let available = first["memory"]["available_mib"].as_i64().unwrap();
-    assert!(
-        available >= left,
-        "{available} MiB available, {left} MiB stated"
-    );
-    let refused = boots.iter().filter(|b| b["result"] == "refused").count();
+    let ended = |how: &str| boots.iter().filter(|b| b["result"] == how).count();
     assert_eq!(
-        up.len() + refused,
+        ended("up") + ended("refused"),
         boots.len(),
         "a sentence or a system: {measured}"
     );
+}
+
+/// Who logs in finds no less than what is said to be left, and little more: on the recommended machine, and on a larger one,
+/// which keeps more free.
+#[test]
+fn what_is_said_to_be_left_is_left() {
+    let vm = example("debian-vm");
+    let scratch = scratch();
+    let login = login(scratch.path());
+    let recommended = vm.store("brd")["recommended_ram_mib"].as_u64().unwrap();
+    for ram_mib in [recommended, 1024] {
+        let ram = ram_mib.to_string();
+        let verdict = proved(&vm, &["--boot", "--ram", &ram, "--login", &login]);
+        let left = verdict["stores"][0]["left_mib"].as_u64().unwrap();
+        let available = &verdict["proof"]["memory"]["available_mib"];
+        let available = available.as_u64().unwrap();
+        println!("{ram_mib} MiB: {left} said to be left, {available} available");
+        assert!(left >= 128, "{left} MiB of {ram_mib}");
+        assert!(
+            (left..left + 100).contains(&available),
+            "{available} MiB available of {ram_mib}, {left} stated"
+        );
+    }
 }
 
 /// Other signs than the login prompt: a text on the serial line, and a port that answers, long after the text.
 #[test]
 fn a_text_or_a_port_means_up() {
     let vm = answering();
-    let _slot = slot();
     for (up, is_system) in [("text:may be removed now", false), ("tcp:8080", true)] {
-        let output = command(root().join("target/release/ram-check"))
-            .env("RAMFORGE_STORE", store())
-            .args(["--boot", "--ram", "1G", "--up", up, "--manifest"])
-            .arg(vm.dir.join("manifest.json"))
-            .output()
-            .unwrap();
-        let said = text(&output);
-        assert_eq!(output.status.code(), Some(0), "{up}: {said}");
-        let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let proof = &manifest["verdict"]["proof"];
+        let verdict = proved(&vm, &["--boot", "--ram", "1G", "--up", up]);
+        let proof = &verdict["proof"];
         assert_eq!((&proof["result"], &proof["up"]), (&"up".into(), &up.into()));
         let log = proof["log"]["blake3"].as_str().unwrap();
         let log = command(root().join("target/release/ramforge"))

@@ -308,6 +308,10 @@ fn the_verdict_is_an_exit_code() {
     let least = vm.least_ram_mib();
     let (code, ok, said) = ask(least);
     assert_eq!((code, ok), (Some(0), Some(true)), "{said}");
+    assert!(
+        said.contains("ram-check: warning: the root may take 2000 MiB of RAM (brd, "),
+        "{said}"
+    );
     let (code, ok, said) = ask(least - 1);
     assert_eq!((code, ok), (Some(4), Some(false)), "{said}");
     assert!(

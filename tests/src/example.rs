@@ -286,7 +286,7 @@ pub(crate) fn make() -> String {
 }
 
 /// One word for this run of the tests: the same in all its processes, another one next time.
-pub(crate) fn this_run() -> String {
+pub fn this_run() -> String {
     let nextest = std::env::var("NEXTEST_RUN_ID");
     nextest.unwrap_or_else(|_| {
         rustix::process::getppid()

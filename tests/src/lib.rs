@@ -28,7 +28,7 @@ mod small;
 
 pub use disturbed::{Disturbed, Process, succeed};
 pub use example::{
-    Example, answering, debian_13, example, native, signing_keys, strict, with_store,
+    Example, answering, debian_13, example, native, signing_keys, strict, this_run, with_store,
     without_dracut,
 };
 pub use exfat::exfat;

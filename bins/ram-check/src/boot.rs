@@ -89,7 +89,7 @@ impl<'a> Stand<'a> {
             up: options.up.to_string(),
             result: outcome.name().to_owned(),
             memory: figures.as_ref().ok().cloned().flatten(),
-            screen: self.screen(&mut guest)?,
+            screen: self.screen(&mut guest, &outcome)?,
             log: cx.store().put(guest.log().as_bytes())?,
         };
         record(cx, &guest, &proof, outcome.is_up().then_some(time))?;
@@ -128,9 +128,9 @@ impl<'a> Stand<'a> {
     }
 
     /// What the screen shows; a machine that is off shows nothing.
-    fn screen(&self, guest: &mut Guest) -> Result<Option<Object>> {
+    fn screen(&self, guest: &mut Guest, outcome: &Outcome) -> Result<Option<Object>> {
         let path = self.scratch.path().join("screen.ppm");
-        if guest.screenshot(&path).is_err() {
+        if *outcome == Outcome::Exit || guest.screenshot(&path).is_err() {
             return Ok(None);
         }
         let picture = std::fs::read(&path).at(&path)?;

@@ -5,6 +5,7 @@
 
 use manifest::{MachineVerdict, StoreNeed};
 
+use crate::choice::{Choice, Taken};
 use crate::model::{self, Facts};
 use crate::options::Options;
 
@@ -58,22 +59,22 @@ pub(crate) fn need(need: &StoreNeed) -> Judgement {
     ))
 }
 
-/// Whether the system fits into a machine and leaves enough. `others` are the stores that may be chosen instead of that of
-/// `need`.
-pub(crate) fn machine(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> Judgement {
+/// Whether the system fits into a machine and leaves enough.
+pub(crate) fn machine(choice: &Choice, asked: Asked) -> Judgement {
     let Asked { ram_mib, leave_mib } = asked;
-    let (store, least) = (&need.store, need.least_ram_mib);
-    let Some(left) = model::left_mib(need, ram_mib) else {
-        let lacking = least - ram_mib;
+    let (first, least) = (&choice.first().store, choice.first().least_ram_mib);
+    let Some(taken) = choice.taken(ram_mib) else {
+        let lacking = least.saturating_sub(ram_mib);
         return Judgement::no(format!(
-            "does not fit into {ram_mib} MiB of RAM: {store} needs {least} MiB, {lacking} more; {}",
-            way_out(need, others, asked)
+            "does not fit into {ram_mib} MiB of RAM: {first} needs {least} MiB, {lacking} more; {}",
+            way_out(choice, first, asked)
         ));
     };
+    let (left, store) = (taken.left_mib, by(choice, &taken));
     match leave_mib {
         Some(leave) if left < leave => Judgement::no(format!(
             "leaves {left} MiB of {ram_mib} MiB of RAM to applications ({store}), {leave} MiB are asked for; {}",
-            way_out(need, others, asked)
+            way_out(choice, &taken.need.store, asked)
         )),
         _ => Judgement::yes(format!(
             "fits into {ram_mib} MiB of RAM ({store}): the least is {least} MiB, {left} MiB are left for applications"
@@ -81,21 +82,27 @@ pub(crate) fn machine(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> J
     }
 }
 
+/// The store that is taken, and by whom where that is not the description.
+fn by(choice: &Choice, taken: &Taken) -> String {
+    let store = &taken.need.store;
+    match (choice.auto, taken.surely) {
+        (false, _) => store.clone(),
+        (true, true) => format!("auto takes {store}"),
+        (true, false) => format!("auto may take {store}"),
+    }
+}
+
 /// The verdict about each machine of a list; one that says nothing of it must leave what `--leave` says.
-pub(crate) fn machines(
-    need: &StoreNeed,
-    others: &[StoreNeed],
-    options: &Options,
-) -> Vec<MachineVerdict> {
+pub(crate) fn machines(choice: &Choice, options: &Options) -> Vec<MachineVerdict> {
     let listed = options.machines.iter().flat_map(|list| &list.0);
     let judged = listed.map(|listed| {
         let (ram_mib, leave_mib) = (listed.ram_mib, listed.leave_mib.or(options.leave));
-        let judgement = machine(need, others, Asked { ram_mib, leave_mib });
+        let judgement = machine(choice, Asked { ram_mib, leave_mib });
         MachineVerdict {
             name: listed.name.clone(),
             ram_mib,
             leave_mib,
-            left_mib: model::left_mib(need, ram_mib),
+            left_mib: choice.taken(ram_mib).map(|taken| taken.left_mib),
             ok: judgement.ok,
             sentence: judgement.sentence,
         }
@@ -124,10 +131,11 @@ pub(crate) fn all(need: &StoreNeed, machines: &[MachineVerdict]) -> Judgement {
     ))
 }
 
-/// The first other store that holds what is asked for, else the machine that does.
-fn way_out(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> String {
+/// The first store beside the one that is taken that holds what is asked for, else the machine that does.
+fn way_out(choice: &Choice, taken: &str, asked: Asked) -> String {
     let leave = asked.leave_mib.unwrap_or(0);
-    let fitting = others.iter().find_map(|other| {
+    let mut others = choice.stores.iter().filter(|need| need.store != taken);
+    let fitting = others.find_map(|other| {
         let left = model::left_mib(other, asked.ram_mib)?;
         (left >= leave).then_some((other, left))
     });
@@ -139,15 +147,16 @@ fn way_out(need: &StoreNeed, others: &[StoreNeed], asked: Asked) -> String {
             "rd.ramforge.store={} needs {} MiB",
             other.store, other.least_ram_mib
         ),
-        (None, _) => nothing_fits(need, others, leave),
+        (None, _) => nothing_fits(&choice.stores, leave),
     }
 }
 
 /// The least machine that any store does with.
-fn nothing_fits(need: &StoreNeed, others: &[StoreNeed], leave_mib: u64) -> String {
+fn nothing_fits(stores: &[StoreNeed], leave_mib: u64) -> String {
     let ram = |store: &StoreNeed| (model::least_leaving(store, leave_mib), store.store.clone());
-    let all = others.iter().map(ram);
-    let (ram, store) = all.fold(ram(need), std::cmp::min);
+    // Of several the first, which a sentence has just named.
+    let least = stores.iter().map(ram).min_by_key(|(ram, _)| *ram);
+    let (ram, store) = least.unwrap_or_default();
     format!("no RAM store does with that, {store} needs a machine with {ram} MiB")
 }
 
@@ -176,9 +185,13 @@ mod tests {
     }
 
     fn judged(ram_mib: u64, leave_mib: Option<u64>) -> (bool, String) {
-        let stores = model::needs(&facts(), Some("brd"));
-        let asked = Asked { ram_mib, leave_mib };
-        let judgement = machine(&stores[0], &stores[1..], asked);
+        by_store(Some("brd"), ram_mib, leave_mib)
+    }
+
+    fn by_store(wanted: Option<&str>, ram_mib: u64, leave_mib: Option<u64>) -> (bool, String) {
+        let stores = model::needs(&facts(), wanted);
+        let auto = wanted.is_none();
+        let judgement = machine(&Choice { stores, auto }, Asked { ram_mib, leave_mib });
         (judgement.ok, judgement.sentence)
     }
 
@@ -221,6 +234,34 @@ mod tests {
     }
 
     #[test]
+    fn auto_leaves_what_the_store_leaves_that_is_taken() {
+        let left = |store| model::left_mib(&model::needs(&facts(), Some(store))[0], 1024).unwrap();
+        let (tmpfs, zram) = (left("tmpfs"), left("zram"));
+        let (ok, sentence) = by_store(None, 1024, Some(tmpfs + 1));
+        let begin =
+            format!("leaves {tmpfs} MiB of 1024 MiB of RAM to applications (auto takes tmpfs), ");
+        let end = format!("; rd.ramforge.store=zram leaves {zram} MiB");
+        assert!(
+            !ok && sentence.starts_with(&begin) && sentence.ends_with(&end),
+            "{sentence}"
+        );
+        let (ok, sentence) = by_store(None, 1024, Some(tmpfs));
+        assert!(
+            ok && sentence.contains("(auto takes tmpfs): the least is "),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn of_stores_with_the_same_need_the_first_is_named() {
+        let zram = model::needs(&facts(), Some("zram")).remove(0);
+        let mut erofs = zram.clone();
+        erofs.store = "erofs".to_owned();
+        let named = nothing_fits(&[zram, erofs], 0);
+        assert!(named.contains(", zram needs a machine with "), "{named}");
+    }
+
+    #[test]
     fn the_machine_that_is_named_leaves_enough() {
         let (ok, sentence) = judged(1024, Some(4000));
         assert!(!ok);
@@ -228,7 +269,7 @@ mod tests {
         let named: u64 = named.split(' ').next().unwrap().parse().unwrap();
         let zram = &model::needs(&facts(), Some("zram"))[0];
         assert!(model::left_mib(zram, named) >= Some(4000), "{sentence}");
-        assert!(model::left_mib(zram, named - 8) < Some(4000), "{sentence}");
+        assert!(model::left_mib(zram, named - 16) < Some(4000), "{sentence}");
     }
 
     #[test]

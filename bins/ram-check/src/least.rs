@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use stage::{Context, Error, Result};
 
 use crate::boot::{Booted, Stand};
-use crate::check::{Input, identity};
+use crate::check::{Input, VERSION, identity};
 use crate::judge::Judgement;
 use crate::login::Credentials;
 use crate::options::Options;
@@ -20,9 +20,6 @@ use crate::search::{self, Answer};
 /// RAM, or a busy host, a boot may take three times as long. In seconds.
 const PATIENCE: u64 = 5;
 const GRACE: u64 = 60;
-
-/// Changelog. 1: the first shape of [`Known`].
-const VERSION: u32 = 1;
 
 /// What is kept of each boot, so that an interrupted search, or one with another prediction, does not repeat it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,7 +45,7 @@ pub(crate) fn measure(
     let mut limit = options.timeout;
     let found = search::least(need.least_ram_mib, |ram_mib| {
         let facts = json!({"facts": facts, "ram_mib": ram_mib});
-        let known = boot(cx, &facts, || {
+        let known = boot(cx, options.timeout, &facts, || {
             stand.boot(ram_mib, Duration::from_secs(limit))
         })?;
         let seconds = known.seconds;
@@ -73,20 +70,24 @@ pub(crate) fn measure(
     Ok(measured)
 }
 
-/// What is known of a machine, from an earlier search or from its boot. One that took too long would do something else with
-/// another limit: that is not kept.
-fn boot(cx: &Context, facts: &Value, boot: impl FnOnce() -> Result<Booted>) -> Result<Known> {
-    let (mut late, mut again) = (None, ", as an earlier search found");
+/// What is known of a machine, from an earlier search or from its boot, to whom waits for `seconds`.
+fn boot(
+    cx: &Context,
+    seconds: u64,
+    facts: &Value,
+    boot: impl FnOnce() -> Result<Booted>,
+) -> Result<Known> {
+    let (mut new, mut again) = (None, ", as an earlier search found");
     let known = cx.kept("boot", facts, || {
         again = "";
         let known = Known::of(boot()?);
-        if known.proof.result != Outcome::Timeout.name() {
+        if known.lasts() {
             return Ok(known);
         }
-        late = Some(known);
-        Err(Error::failed("a boot took too long"))
+        new = Some(known);
+        Err(Error::failed("a boot that may end otherwise"))
     });
-    let known = late.map_or(known, Ok)?;
+    let known = new.map_or(known, Ok)?.within(seconds);
     let Proof {
         ram_mib, result, ..
     } = &known.proof;
@@ -110,9 +111,24 @@ impl Known {
             proof: booted.proof,
         }
     }
+
+    /// The same to whom waits for so many seconds: an earlier search may have waited longer.
+    fn within(mut self, seconds: u64) -> Self {
+        if self.up && self.seconds > seconds {
+            self.up = false;
+            Outcome::Timeout.name().clone_into(&mut self.proof.result);
+        }
+        self
+    }
+
+    /// Whether the same machine ends the same way on any host: it is up, or says what it lacks. Whatever else it does may be the
+    /// fault of a busy host, down to an emergency shell after a device that came too late: that is not kept.
+    fn lasts(&self) -> bool {
+        self.up || self.lacking_mib.is_some()
+    }
 }
 
-/// All that a boot depends on beside the machine's RAM.
+/// All that a boot depends on beside the machine's RAM; the stage's version, since it says how a boot ended.
 fn facts(cx: &Context, options: &Options, input: &Input) -> Result<Value> {
     Ok(json!({
         "version": VERSION,
@@ -134,8 +150,7 @@ pub(crate) fn judge(need: &StoreNeed, measured: &Measured) -> Judgement {
             sentence,
         };
     };
-    // What is measured is known to a step only.
-    let ok = least <= predicted.next_multiple_of(measured.step_mib);
+    let ok = least <= predicted;
     let than = if ok { "" } else { ", more than is stated" };
     let sentence = format!(
         "measured in {boots} boots: {least} MiB come up, {} MiB do not{than}",
@@ -169,14 +184,63 @@ fn record(cx: &Context, options: &Options, need: &StoreNeed, measured: &Measured
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manifest::Moment;
+    use manifest::{Moment, Object};
+    use std::time::Duration;
+
+    /// What is known of a boot that ended that way after so many seconds.
+    fn known(outcome: Outcome, seconds: u64) -> Known {
+        let proof = Proof {
+            ram_mib: 512,
+            firmware: "bios".to_owned(),
+            accelerator: "tcg".to_owned(),
+            up: "login".to_owned(),
+            result: outcome.name().to_owned(),
+            memory: None,
+            screen: None,
+            log: Object::of(b""),
+        };
+        Known::of(Booted {
+            proof,
+            outcome,
+            time: Duration::from_secs(seconds),
+        })
+    }
+
+    #[test]
+    fn what_a_busy_host_may_have_done_is_not_kept() {
+        let lacks = "too little RAM: the image in RAM (brd) needs 700 MiB available, this machine has 500 MiB";
+        for lasting in [
+            Outcome::Login,
+            Outcome::Up,
+            Outcome::Refused(lacks.to_owned()),
+        ] {
+            assert!(known(lasting.clone(), 9).lasts(), "{lasting:?}");
+        }
+        let no_medium = "no medium was found within 60 s".to_owned();
+        for passing in [
+            Outcome::Timeout,
+            Outcome::Emergency,
+            Outcome::Panic,
+            Outcome::Exit,
+            Outcome::Refused(no_medium),
+        ] {
+            assert!(!known(passing.clone(), 9).lasts(), "{passing:?}");
+        }
+    }
+
+    #[test]
+    fn a_boot_that_took_longer_than_the_limit_is_none() {
+        let within = |seconds| known(Outcome::Login, 500).within(seconds);
+        assert!(within(500).up && within(900).proof.result == "login");
+        assert!(!within(100).up && within(100).proof.result == "timeout");
+    }
 
     #[test]
     fn a_measurement_above_the_prediction_is_a_negative_verdict() {
         let need = StoreNeed {
             store: "brd".to_owned(),
             least_ram_mib: 664,
-            recommended_ram_mib: 792,
+            recommended_ram_mib: 800,
             steady_mib: 0,
             left_mib: None,
             peak_mib: 0,
@@ -193,9 +257,12 @@ mod tests {
             };
             judge(&need, &measured)
         };
-        assert!(judged(Some(672)).ok && judged(Some(608)).ok);
-        let above = judged(Some(688));
-        assert!(!above.ok && above.sentence.ends_with("do not, more than is stated"));
+        assert!(judged(Some(664)).ok && judged(Some(608)).ok);
+        // What does not hold by half a step does not hold.
+        for mib in [672, 688] {
+            let above = judged(Some(mib));
+            assert!(!above.ok && above.sentence.ends_with("do not, more than is stated"));
+        }
         assert_eq!(judged(None).sentence, "nothing up to 2000 MiB comes up");
     }
 }

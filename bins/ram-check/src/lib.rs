@@ -7,6 +7,7 @@
 
 mod boot;
 pub mod check;
+mod choice;
 mod here;
 mod judge;
 mod least;

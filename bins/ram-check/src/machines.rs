@@ -9,6 +9,8 @@
 //! Words are apart by blanks, `#` begins a comment, sizes are those of `--ram`. *Not here:* names with blanks
 //! or control characters.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 
 use crate::options::size_mib;
@@ -16,10 +18,17 @@ use crate::options::size_mib;
 /// What a line holds, for messages.
 const EXPECTED: &str = "expected NAME RAM [LEAVE], as: kiosk 1G 256M";
 
-/// Characters that turn or hide text: marks of direction, of width zero, of byte order.
-const FORMAT: &[char] = &[
-    '\u{200b}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
-    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}', '\u{feff}',
+/// Characters that turn or hide text: marks of direction, of width zero, of byte order, of annotation, and tags.
+const FORMAT: &[RangeInclusive<char>] = &[
+    '\u{ad}'..='\u{ad}',
+    '\u{61c}'..='\u{61c}',
+    '\u{200b}'..='\u{200b}',
+    '\u{200e}'..='\u{200f}',
+    '\u{202a}'..='\u{202e}',
+    '\u{2060}'..='\u{2069}',
+    '\u{feff}'..='\u{feff}',
+    '\u{fff9}'..='\u{fffb}',
+    '\u{e0000}'..='\u{e007f}',
 ];
 
 /// A machine of the list.
@@ -108,7 +117,8 @@ fn machine(line: &str, listed: &[Machine]) -> Result<Option<Machine>, (usize, St
 
 /// Names reach terminals and the logs of CI systems as they are.
 fn named(name: &str) -> Result<(), String> {
-    match name.chars().find(|c| c.is_control() || FORMAT.contains(c)) {
+    let hides = |c: &char| FORMAT.iter().any(|range| range.contains(c));
+    match name.chars().find(|c| c.is_control() || hides(c)) {
         Some(c) => Err(format!(
             "machine {name:?}: {} is a control character; expected a name that can be read; take it out",
             c.escape_unicode()
@@ -178,7 +188,11 @@ mod tests {
 
     #[test]
     fn a_name_is_nothing_that_a_terminal_obeys() {
-        for (name, said) in [("a\x1b[31m", "\\u{1b}"), ("a\u{202e}b", "\\u{202e}")] {
+        for (name, said) in [
+            ("a\x1b[31m", "\\u{1b}"),
+            ("a\u{202e}b", "\\u{202e}"),
+            ("a\u{e0041}b", "\\u{e0041}"),
+        ] {
             let fact = mistake(&format!("b 1G\n{name} 1G"));
             assert!(fact.starts_with("2:1: machine \"a"), "{fact}");
             assert!(fact.contains(said) && !fact.contains(name), "{fact}");

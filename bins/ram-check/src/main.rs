@@ -6,18 +6,8 @@
 
 use std::process::ExitCode;
 
-use ram_check::check::{Input, check, identity, show, tools};
+use ram_check::check::{Input, VERSION, check, identity, show, tools};
 use stage::Stage;
-
-/// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
-/// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
-/// 7: lists of machines. 8: measurements; what means up, figures and the screen of a proof.
-/// 9: what the command line reserves. 10: smaller watermarks, which ram-deploy sets.
-/// 11: of the targets only the system's own mean up; figures that were asked for are there;
-/// crash kernels and huge pages as the kernel counts them; says that nothing was booted.
-/// 12: the accelerator of a proof; counts what ram-deploy demands, and the working set as measured; the recommended machine.
-/// 13: counts free pages that the kernel does not offer.
-const VERSION: u32 = 13;
 
 fn main() -> ExitCode {
     let about = "Says how much RAM the system takes and, with --boot, proves it in QEMU";

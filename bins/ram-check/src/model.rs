@@ -15,14 +15,17 @@
 //! boot header. What no manifest tells is a constant below, with the measurement it comes from. The kernel's
 //! page descriptors and hash tables grow with RAM itself, so the sum is solved for the machine's size.
 //!
-//! *Not here:* page cache that can be dropped, and RAM stores other than these: [`STORES`] is where they join.
+//! The constants are measured with two processors, up to 3 GiB of RAM, and Debian 12's cloud kernel, that under dracut too.
+//! *Not here:* page cache that can be dropped; what each processor takes, about 1 MiB and more; what Linux keeps between the
+//! zones of a machine with more than 4 GiB, of which more is lost to applications than is said; what the image's own
+//! services take beyond a small system; and RAM stores other than these: [`STORES`] is where they join.
 
 mod left;
 
 use manifest::{Moment, StoreNeed, Term};
 use ram_deploy::ram;
 
-pub use left::{least_leaving, left_mib, recommended};
+pub use left::{least_leaving, left_mib, may_fit, recommended};
 
 /// What the model reads. All sizes in bytes.
 #[derive(Debug, Clone)]
@@ -81,8 +84,9 @@ const GROWS_WITH_RAM_KIB: u64 = 19;
 /// and SeaBIOS, no dracut: 68 MiB less than there are at 288 MiB, 76 at 528, 99 at 832, 144 at 2464, so 28 in all.
 const NOT_OFFERED_KIB: u64 = 9;
 /// Processes, modules and kernel objects of an initramfs with systemd and udev, beside its files. Debian 12 in
-/// QEMU: 23 MiB with the cloud kernel, 29 MiB with the full one, and some more from boot to boot.
-const INITRAMFS_SYSTEM_KIB: u64 = 36 * MIB_IN_KIB;
+/// QEMU: 23 MiB with the cloud kernel, 29 MiB with the full one, and up to 12 MiB more from boot to boot. No least machine
+/// was measured with the full one.
+const INITRAMFS_SYSTEM_KIB: u64 = 40 * MIB_IN_KIB;
 /// The same of an initramfs in which ram-deploy alone runs: the modules it loads, and its own pages.
 const INITRAMFS_ALONE_KIB: u64 = 16 * MIB_IN_KIB;
 /// The kernel's watermarks, which `MemAvailable` does not offer, as ram-deploy sets them where little RAM is left. Those for
@@ -95,8 +99,9 @@ const WORKING_SET_KIB: u64 = 80 * MIB_IN_KIB;
 const WRITTEN_KIB: u64 = 4 * MIB_IN_KIB;
 /// What the statement may be wrong by.
 const MARGIN_KIB: u64 = 16 * MIB_IN_KIB;
-/// The result is a multiple of this, as machines are configured.
-const STEP_MIB: u64 = 8;
+/// The result is a multiple of this, as machines are configured. A measurement has the same steps: the stated machine is
+/// among those that are booted.
+pub(crate) const STEP_MIB: u64 = 16;
 
 /// The need per RAM store, the `wanted` one first; without one, that which needs the least.
 pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
@@ -131,10 +136,10 @@ use Moment::{Deploy, Login, Unpack};
 fn common(facts: &Facts) -> Vec<Term> {
     let unpacked = kib(facts.initrd_unpacked);
     let packed = kib(facts.initrd_packed);
-    let half = if facts.initramfs_is_tmpfs {
-        unpacked.saturating_sub(packed)
-    } else {
-        0
+    // Half of what is free while the packed one still lies there.
+    let half = match facts.initramfs_is_tmpfs {
+        true => unpacked,
+        false => 0,
     };
     vec![
         term(
@@ -305,12 +310,12 @@ fn kib(bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
-    fn facts() -> Facts {
+    pub(crate) fn facts() -> Facts {
         Facts {
             image_bytes: 900 * MIB,
             data_bytes: 600 * MIB,
@@ -421,6 +426,14 @@ mod tests {
     }
 
     #[test]
+    fn a_system_in_the_initramfs_has_room_for_the_full_kernel_and_a_bad_boot() {
+        let need = needs(&facts(), Some("brd")).remove(0);
+        let processes = |term: &&Term| term.name == "processes of the initramfs";
+        let processes = need.terms.iter().find(processes).unwrap();
+        assert!(processes.kib > (29 + 10) * MIB_IN_KIB);
+    }
+
+    #[test]
     fn the_boot_header_tells_the_kernels_size() {
         let mut image = vec![0; 0x300];
         assert_eq!(kernel_bytes(&image, 1000), 4000);
@@ -436,7 +449,8 @@ mod tests {
     fn a_tmpfs_initramfs_takes_half_of_ram_at_most() {
         let mut facts = facts();
         (facts.data_bytes, facts.initrd_unpacked) = (MIB, 2000 * MIB);
-        assert!(least(&facts) >= 4000);
+        // While the packed one lies there, too.
+        assert!(least(&facts) >= 4160);
         facts.initramfs_is_tmpfs = false;
         assert!(least(&facts) < 2500);
     }

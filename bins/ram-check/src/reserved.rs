@@ -1,9 +1,9 @@
 //! What the kernel command line keeps from the system: crash kernel, CMA, huge pages.
 //!
 //! As the kernel reads it (Documentation/admin-guide/kernel-parameters.txt): values may be quoted, sizes have K, M, G or T
-//! and may be `0x` numbers, which numbers of pages may not; of a word that counts once, the last does. Where a crash kernel's size depends on that of the
-//! machine, the largest counts. *Not here:* `mem=`, which makes the machine smaller, and what the kernel's own configuration
-//! keeps without a word on the command line.
+//! and may be `0x` numbers, which numbers of pages may not; of a word that counts once, the last does. Where a crash
+//! kernel's size depends on that of the machine, the largest counts. *Not here:* `mem=`, which makes the machine smaller,
+//! and what the kernel's own configuration keeps without a word on the command line.
 
 /// A huge page where none is named, on `x86_64`.
 const HUGE_PAGE: u64 = 2 << 20;

@@ -11,7 +11,8 @@
 //! where one with less does.
 
 /// The result is known to so many MiB, and every machine that is tried is a multiple of it.
-pub(crate) const STEP_MIB: u64 = 16;
+pub(crate) use crate::model::STEP_MIB;
+
 /// How far below the prediction the first machine is, and from that the second where it says nothing.
 const FIRST_MIB: u64 = 64;
 /// How many times the prediction a machine is larger at most, where nothing comes up.

@@ -119,7 +119,7 @@ pub(crate) fn mib(kib: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manifest::Term;
+    use manifest::{Section, Term};
 
     fn need(store: &str, left_mib: Option<u64>) -> StoreNeed {
         let term = |name: &str, kib, at: &[Moment]| Term {
@@ -182,7 +182,7 @@ rack                                            1024     600     512   fits";
     #[test]
     fn what_is_left_stands_beside_each_store() {
         let mut verdict = Verdict {
-            format: 5,
+            format: Verdict::FORMAT,
             by: String::new(),
             ok: true,
             least_ram_mib: 8,

@@ -3,9 +3,8 @@
 //! A brd has no limit: `ramdisk_size` is what its root may take, and every page that is written is taken from RAM. The other
 //! RAM stores end at a limit of their own, with an error to whom writes.
 
-use manifest::StoreNeed;
-
-use crate::model::{self, Facts};
+use crate::choice::Choice;
+use crate::model::Facts;
 
 const KIB: u64 = 1 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
@@ -13,14 +12,15 @@ const MIB_IN_KIB: u64 = 1 << 10;
 /// The warning about a RAM disk that is larger than what the smallest of the machines has for it. Machines that are too small
 /// for the system have their sentence.
 pub(crate) fn outgrows(
-    need: &StoreNeed,
+    choice: &Choice,
     facts: &Facts,
     machines: impl Iterator<Item = u64>,
 ) -> Option<String> {
-    if need.store != "brd" {
-        return None;
-    }
-    let room = |ram_mib| Some((ram_mib, model::left_mib(need, ram_mib)?));
+    let room = |ram_mib| {
+        let may = choice.may_take(ram_mib);
+        let brd = may.into_iter().find(|taken| taken.need.store == "brd")?;
+        Some((ram_mib, brd.left_mib))
+    };
     let (ram_mib, left_mib) = machines.filter_map(room).min()?;
     let image_kib = facts.image_bytes.div_ceil(KIB);
     let disk_kib = match facts.resize {
@@ -32,25 +32,38 @@ pub(crate) fn outgrows(
         return None;
     }
     let (disk, room) = (disk_kib.div_ceil(MIB_IN_KIB), room_kib / MIB_IN_KIB);
-    let smaller = match room_kib > image_kib {
-        true => format!("set ramdisk_size={room_kib} or less, or "),
-        false => "set ".to_owned(),
+    let smaller = format!("set ramdisk_size={room_kib} or less");
+    let smaller = (room_kib > image_kib).then_some(smaller);
+    let other = fitting(choice, ram_mib);
+    let other = other.map(|store| format!("set rd.ramforge.store={store}, which has a limit"));
+    let ways_out: Vec<_> = [smaller, other].into_iter().flatten().collect();
+    let way_out = match ways_out.is_empty() {
+        true => "take a machine with more RAM".to_owned(),
+        false => ways_out.join(", or "),
     };
     Some(format!(
         "the root may take {disk} MiB of RAM (brd, ramdisk_size={}), a machine with {ram_mib} MiB has room for {room}: files \
-         that are written beyond that take the system down; {smaller}a RAM store that has a limit, as rd.ramforge.store=tmpfs",
+         that are written beyond that take the system down; {way_out}",
         facts.ramdisk_bytes / KIB
     ))
+}
+
+/// The fastest store with a limit that fits into the machine.
+fn fitting(choice: &Choice, ram_mib: u64) -> Option<&str> {
+    let mut stores = choice.by_speed();
+    let fits = stores.find(|need| need.store != "brd" && need.least_ram_mib <= ram_mib)?;
+    Some(&fits.store)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model;
 
     const MIB: u64 = 1 << 20;
 
-    fn warned(resize: bool, store: &str, machines: &[u64]) -> Option<String> {
-        let facts = Facts {
+    fn facts(resize: bool) -> Facts {
+        Facts {
             image_bytes: 500 * MIB,
             data_bytes: 400 * MIB,
             zram_bytes: 120 * MIB,
@@ -64,12 +77,21 @@ mod tests {
             initrd_unpacked: 6 * MIB,
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
+        }
+    }
+
+    fn warned(resize: bool, store: &str, machines: &[u64]) -> Option<String> {
+        let facts = facts(resize);
+        let wanted = Some(store).filter(|store| *store != "auto");
+        let choice = Choice {
+            stores: model::needs(&facts, wanted),
+            auto: wanted.is_none(),
         };
-        let need = model::needs(&facts, Some(store)).remove(0);
-        let said = outgrows(&need, &facts, machines.iter().copied());
+        let said = outgrows(&choice, &facts, machines.iter().copied());
+        let brd = model::needs(&facts, Some("brd")).remove(0);
         let left = machines
             .iter()
-            .filter_map(|ram| model::left_mib(&need, *ram));
+            .filter_map(|ram| model::left_mib(&brd, *ram));
         let room = left.min().map_or(0, |left| 400 + left);
         said.map(|said| {
             said.replace(&format!(" {room}:"), " ROOM:")
@@ -82,12 +104,30 @@ mod tests {
         assert_eq!(
             warned(true, "brd", &[4096, 64, 1024]).unwrap(),
             "the root may take 2000 MiB of RAM (brd, ramdisk_size=2048000), a machine with 1024 MiB has room for ROOM: files \
-             that are written beyond that take the system down; set ramdisk_size=ROOM or less, or a RAM store that has a \
-             limit, as rd.ramforge.store=tmpfs"
+             that are written beyond that take the system down; set ramdisk_size=ROOM or less, or set \
+             rd.ramforge.store=tmpfs, which has a limit"
         );
-        // Not even the image's own holes may be filled there.
-        let tight = warned(true, "brd", &[624]).unwrap();
-        assert!(tight.contains("; set a RAM store that has"), "{tight}");
+    }
+
+    #[test]
+    fn only_a_store_that_fits_is_a_way_out() {
+        // Not even the image's own holes may be filled there, and tmpfs would be refused.
+        let least = |store| model::needs(&facts(true), Some(store))[0].least_ram_mib;
+        assert!(least("zram") < least("brd") && least("brd") < least("tmpfs"));
+        let said = warned(true, "brd", &[least("brd")]).unwrap();
+        assert!(
+            said.ends_with("down; set rd.ramforge.store=zram, which has a limit"),
+            "{said}"
+        );
+        let only = Choice {
+            stores: vec![model::needs(&facts(true), Some("brd")).remove(0)],
+            auto: false,
+        };
+        let said = outgrows(&only, &facts(true), std::iter::once(least("brd"))).unwrap();
+        assert!(
+            said.ends_with("down; take a machine with more RAM"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -97,5 +137,8 @@ mod tests {
         assert_eq!(warned(true, "zram", &[1024]), None);
         assert_eq!(warned(true, "brd", &[]), None);
         assert_eq!(warned(true, "brd", &[64]), None);
+        // auto takes tmpfs there, brd with less, and zram with less than that.
+        assert_eq!(warned(true, "auto", &[1024, 300]), None);
+        assert!(warned(true, "auto", &[608]).is_some());
     }
 }

@@ -55,6 +55,9 @@ impl Kind {
     /// All of them, the default first.
     pub const ALL: [Self; 4] = [Self::Brd, Self::Zram, Self::Tmpfs, Self::Erofs];
 
+    /// All of them, the fastest at run time first: the order in which `auto` tries them.
+    pub const BY_SPEED: [Self; 4] = [Self::Tmpfs, Self::Brd, Self::Zram, Self::Erofs];
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -87,17 +90,16 @@ impl Kind {
         })
     }
 
-    /// Of the stores with their `needs` the first one that is `available`, the fastest at run time first; the one that
-    /// needs the least RAM where none is.
+    /// Of the stores with their `needs` the first one that is `available`, in the order of [`Self::BY_SPEED`]; the one
+    /// that needs the least RAM where none is.
     pub fn automatic(needs: &[(Self, u64)], available: u64) -> Self {
-        let order = [Self::Tmpfs, Self::Brd, Self::Zram, Self::Erofs];
         let fits = |kind: &Self| {
             needs
                 .iter()
                 .any(|(k, need)| k == kind && *need <= available)
         };
         let least = || needs.iter().min_by_key(|(_, need)| *need);
-        let found = order.into_iter().find(fits);
+        let found = Self::BY_SPEED.into_iter().find(fits);
         found.or_else(|| Some(least()?.0)).unwrap_or(Self::Brd)
     }
 }
@@ -121,12 +123,12 @@ impl Store {
     /// A sentence where it cannot be what is asked for, or where there is too little RAM.
     pub fn choose(config: &Config, cmdline: &Cmdline, console: &Console) -> Result<Self> {
         let size_kib = RamDisk::resolve(config, cmdline)?.size_kib;
-        let (needs, wanted) = (needs(config, size_kib), Kind::wanted(cmdline)?);
+        let (needs, wanted) = (needs(config, cmdline, size_kib), Kind::wanted(cmdline)?);
         if ram::available_now().is_some_and(|ram| is_little(&needs, wanted, ram)) {
             watermarks::lower(console);
         }
         let store = Self::resolve(config, cmdline)?;
-        store.check_ram(config)?;
+        store.check_ram(config, cmdline)?;
         Ok(store)
     }
 
@@ -135,7 +137,7 @@ impl Store {
         let disk = RamDisk::resolve(config, cmdline)?;
         let kind = Kind::wanted(cmdline)?.unwrap_or_else(|| {
             let available = ram::available_now().unwrap_or(u64::MAX);
-            Kind::automatic(&needs(config, disk.size_kib), available)
+            Kind::automatic(&needs(config, cmdline, disk.size_kib), available)
         });
         Ok(match kind {
             Kind::Brd => Self::Blocks(Blocks::Brd(disk)),
@@ -158,8 +160,8 @@ impl Store {
     }
 
     /// Compares what the image needs in this store with the RAM that is available now.
-    fn check_ram(&self, config: &Config) -> Result<()> {
-        let needs = needs(config, self.size_kib());
+    fn check_ram(&self, config: &Config, cmdline: &Cmdline) -> Result<()> {
+        let needs = needs(config, cmdline, self.size_kib());
         let own = needs.iter().find(|(kind, _)| *kind == self.kind());
         let Some((kind, own)) = own else {
             return Ok(());
@@ -191,7 +193,7 @@ impl Store {
 
 /// RAM that must be available for the image in each store that the medium has it for, as large as a RAM disk of
 /// `size_kib`, in bytes.
-fn needs(config: &Config, size_kib: u64) -> Vec<(Kind, u64)> {
+fn needs(config: &Config, cmdline: &Cmdline, size_kib: u64) -> Vec<(Kind, u64)> {
     let image = |kind| {
         Some(match kind {
             Kind::Brd => ram::brd(config.data_bytes),
@@ -201,7 +203,7 @@ fn needs(config: &Config, size_kib: u64) -> Vec<(Kind, u64)> {
         })
     };
     let reserve = |kind| match kind {
-        Kind::Brd if config.resize => {
+        Kind::Brd if grows(cmdline, config.resize) => {
             let tables = ram::inode_tables(config.image_size, size_kib.saturating_mul(1024));
             ram::reserve_in_brd(config.reserve_bytes, tables)
         }
@@ -212,6 +214,11 @@ fn needs(config: &Config, size_kib: u64) -> Vec<(Kind, u64)> {
         Some((kind, ram::need(image, reserve, config.initramfs_bytes)))
     };
     Kind::ALL.into_iter().filter_map(need).collect()
+}
+
+/// Whether the root grows to the RAM disk, where the description says `described`: the command line has the last word.
+pub fn grows(cmdline: &Cmdline, described: bool) -> bool {
+    cmdline.choice("rd.ramforge.resize").unwrap_or(described)
 }
 
 /// Whether of the `available` bytes of RAM little is left beside the store that is `wanted`, or by itself beside any: so
@@ -265,9 +272,8 @@ impl Blocks {
     /// A sentence where the root does not appear.
     pub fn settle(&self, config: &Config, cmdline: &Cmdline, console: &Console) -> Result<Device> {
         let device = self.device();
-        let resize = cmdline.choice("rd.ramforge.resize");
         let grown = match self {
-            _ if !resize.unwrap_or(config.resize) => Ok(()),
+            _ if !grows(cmdline, config.resize) => Ok(()),
             Self::Brd(_) => grow::grow(&device, &config.root_uuid, console),
             Self::Zram(_) => grow::grow_whole(&device, &config.root_uuid, console),
         };
@@ -360,6 +366,20 @@ mod tests {
         assert_eq!(chosen, expected);
         // A medium without it.
         assert_eq!(Kind::automatic(&needs[..3], 10), Kind::Zram);
+    }
+
+    #[test]
+    fn inode_tables_are_counted_where_the_command_line_lets_the_root_grow() {
+        let mut config = crate::volume::tests::config(b"map");
+        config.reserve_bytes = ram::RESERVE_BYTES;
+        let mut need = |resize, line: &str| {
+            config.resize = resize;
+            needs(&config, &Cmdline::parse(line), 64 << 20)[0]
+        };
+        let (fixed, grown) = (need(false, ""), need(true, ""));
+        assert!(grown.1 > fixed.1 + (900 << 20), "{grown:?} and {fixed:?}");
+        assert_eq!(need(true, "rd.ramforge.resize=no"), fixed);
+        assert_eq!(need(false, "rd.ramforge.resize=yes"), grown);
     }
 
     #[test]

@@ -51,9 +51,11 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
 fn timeline(boot: &Boot) -> String {
     let Booted {
         ram_mib,
-        firmware,
         result,
+        firmware,
+        accelerator,
     } = &boot.proof;
+    let machine = machine(firmware, accelerator.as_deref());
     let mut marks: Vec<_> = boot.milliseconds.iter().collect();
     marks.sort_by_key(|(_, at)| **at);
     let mark = |(name, at): &(&String, &u64)| format!("{name} {:.1} s", **at as f64 / 1000.0);
@@ -61,7 +63,13 @@ fn timeline(boot: &Boot) -> String {
     if !boot.milliseconds.contains_key(result) {
         told.push(result.clone());
     }
-    format!("boot with {ram_mib} MiB ({firmware}): {}", told.join(", "))
+    format!("boot with {ram_mib} MiB ({machine}): {}", told.join(", "))
+}
+
+/// The firmware, and what ran the code where that is known: times of emulation are others.
+fn machine(firmware: &str, accelerator: Option<&str>) -> String {
+    let accelerator = accelerator.map(|name| format!(", {name}"));
+    format!("{firmware}{}", accelerator.unwrap_or_default())
 }
 
 /// A prediction beside what machines showed of it.
@@ -69,6 +77,7 @@ fn least(measurement: &Measurement) -> String {
     let Measurement {
         store,
         firmware,
+        accelerator,
         predicted_mib: stated,
         too_little_mib,
         boots,
@@ -77,7 +86,8 @@ fn least(measurement: &Measurement) -> String {
     let recommended = measurement.recommended_mib;
     let recommended = recommended.map(|mib| format!(" ({mib} recommended)"));
     let begin = format!(
-        "least RAM ({store}, {firmware}): {stated} MiB stated{}",
+        "least RAM ({store}, {}): {stated} MiB stated{}",
+        machine(firmware, accelerator.as_deref()),
         recommended.unwrap_or_default()
     );
     let Some(measured) = measurement.measured_mib else {

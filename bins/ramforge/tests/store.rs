@@ -149,7 +149,7 @@ fn a_report_has_what_was_measured_beside_what_is_stated() {
     event("688");
     event("672");
     event("null");
-    let newer = r#"{"store":"brd","firmware":"uefi","predicted_mib":560,"recommended_mib":680,"measured_mib":544,"too_little_mib":528,"boots":3}"#;
+    let newer = r#"{"store":"brd","firmware":"uefi","accelerator":"tcg","predicted_mib":560,"recommended_mib":680,"measured_mib":544,"too_little_mib":528,"boots":3}"#;
     place.within(&run, &["event", "ram-check", "least", newer]);
     // Somebody else's event of this name is none of ours.
     place.within(&run, &["event", "mine", "least", "{}"]);
@@ -159,7 +159,7 @@ fn a_report_has_what_was_measured_beside_what_is_stated() {
         "688 MiB measured in 4 boots: 16 MiB too little",
         "672 MiB measured in 4 boots: the same",
         "in 4 boots nothing up to 624 MiB came up",
-        "(brd, uefi): 560 MiB stated (680 recommended), 544 MiB measured in 3 boots: 16 MiB or 2 % above",
+        "(brd, uefi, tcg): 560 MiB stated (680 recommended), 544 MiB measured in 3 boots: 16 MiB or 2 % above",
     ] {
         assert!(said.contains(expected), "{said}");
     }
@@ -178,8 +178,11 @@ fn a_report_has_the_timeline_of_a_boot() {
     };
     event("login", r#""kernel":6857,"loader":539,"login":70485"#);
     event("refused", r#""kernel":6857,"loader":539"#);
+    let newer = r#"{"proof":{"ram_mib":704,"firmware":"uefi","accelerator":"kvm","result":"login"},"milliseconds":{"login":9000}}"#;
+    place.within(&run, &["event", "ram-check", "boot", newer]);
     let (_, said) = place.run(&["report", &run]);
     for expected in [
+        "boot with 704 MiB (uefi, kvm): login 9.0 s\n",
         "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, login 70.5 s\n",
         "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, refused\n",
     ] {

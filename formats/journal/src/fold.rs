@@ -38,6 +38,9 @@ pub struct Booted {
     pub ram_mib: u64,
     /// `bios` or `uefi`.
     pub firmware: String,
+    /// What ran its code, `tcg` or `kvm`; absent in older journals.
+    #[serde(default)]
+    pub accelerator: Option<String>,
     /// How it ended: `login`, `refused` and so on.
     pub result: String,
 }
@@ -49,6 +52,9 @@ pub struct Measurement {
     pub store: String,
     /// The firmware of the machines.
     pub firmware: String,
+    /// What ran their code, `tcg` or `kvm`; absent in older journals.
+    #[serde(default)]
+    pub accelerator: Option<String>,
     /// What is stated.
     pub predicted_mib: u64,
     /// The machine that is recommended; absent in older journals.

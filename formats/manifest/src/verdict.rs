@@ -117,7 +117,7 @@ pub struct Proof {
     pub ram_mib: u64,
     /// `bios` or `uefi`.
     pub firmware: String,
-    /// What ran the guest's code: `tcg` or `kvm`.
+    /// What ran the guest's code: `tcg` or `kvm`, or the name in RAMFORGE_ACCEL.
     pub accelerator: String,
     /// What means that the system is up: `login`, `target:NAME`, `text:STRING` or `tcp:PORT`.
     pub up: String,

@@ -27,6 +27,17 @@ const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
 /// that programs are not read from the RAM store again and again, and a short peak is none.
 const RECOMMENDED_LEFT_MIB: u64 = 128;
 
+/// How far above the need a statement may be, as measured on systems of 300 to 2500 MiB: 48 MiB or a tenth at most, and
+/// a step. So much below it a machine may still be one that the store is taken on.
+fn above_mib(least_mib: u64) -> u64 {
+    48.max(least_mib / 10) + STEP_MIB
+}
+
+/// Whether ram-deploy may find RAM for the store on a machine with `ram_mib` MiB, though less than the least is promised.
+pub fn may_fit(need: &StoreNeed, ram_mib: u64) -> bool {
+    ram_mib.saturating_add(above_mib(need.least_ram_mib)) >= need.least_ram_mib
+}
+
 /// MiB that are left to applications after login on a machine with `ram_mib` MiB; `None` where the system does not fit.
 pub fn left_mib(need: &StoreNeed, ram_mib: u64) -> Option<u64> {
     let beyond = ram_mib.checked_sub(need.least_ram_mib)?;

@@ -7,6 +7,7 @@
 //! RAMFORGE_ACCEL names an accelerator that is taken without a probe.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -52,7 +53,7 @@ impl Accelerator {
                 argument,
                 reason: "RAMFORGE_ACCEL says so".to_owned(),
             },
-            None => Self::of(probe(Path::new(KVM), machine::QEMU, LIMIT)),
+            None => Self::of(probe("kvm", Path::new(KVM), machine::QEMU, LIMIT)),
         })
     }
 
@@ -73,8 +74,8 @@ fn named() -> Option<String> {
     named.filter(|name| !name.is_empty())
 }
 
-/// Whether `qemu` runs SeaBIOS with KVM within `limit`; else why not.
-fn probe(device: &Path, qemu: &str, limit: Duration) -> Result<(), String> {
+/// Whether `qemu` runs SeaBIOS with an accelerator, whose device must be there, within `limit`; else why not.
+fn probe(accelerator: &str, device: &Path, qemu: &str, limit: Duration) -> Result<(), String> {
     let shown = device.display();
     if !device.exists() {
         return Err(format!("{shown} is not there"));
@@ -83,13 +84,14 @@ fn probe(device: &Path, qemu: &str, limit: Duration) -> Result<(), String> {
     let mut child = Command::new(program(SETPRIV))
         .args(["--pdeathsig", "KILL", "--"])
         .arg(program(qemu))
-        .args(["-accel", "kvm"])
+        .args(["-accel", accelerator])
         .args("-nodefaults -no-user-config -display none -vga none -serial stdio".split(' '))
         // Without graphics SeaBIOS speaks on the serial line.
         .args("-machine pc,graphics=off -m 16".split(' '))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .map_err(|e| format!("{SETPRIV}: {e}"))?;
     let answer = listen(&mut child, limit);
@@ -133,10 +135,11 @@ fn listen(child: &mut Child, limit: Duration) -> Result<bool, RecvTimeoutError> 
 
 /// The last line on QEMU's stderr, which has ended.
 fn complaint(child: &mut Child) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     if let Some(mut stderr) = child.stderr.take() {
-        let _ = stderr.read_to_string(&mut text);
+        let _ = stderr.read_to_end(&mut text);
     }
+    let text = String::from_utf8_lossy(&text);
     text.lines().last().unwrap_or("nothing").to_owned()
 }
 
@@ -152,7 +155,36 @@ mod tests {
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let limit = Duration::from_millis(1500);
-        probe(Path::new("/dev/null"), path.to_str().unwrap(), limit)
+        probe("kvm", Path::new("/dev/null"), path.to_str().unwrap(), limit)
+    }
+
+    #[test]
+    fn the_real_qemu_answers() {
+        let limit = Duration::from_secs(20);
+        let tcg = probe("tcg", Path::new("/dev/null"), machine::QEMU, limit);
+        assert_eq!(tcg, Ok(()));
+        let other = probe("no-such", Path::new("/dev/null"), machine::QEMU, limit).unwrap_err();
+        assert!(
+            other.contains("QEMU says: ") && other.contains("no-such"),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn what_hangs_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        probed(&format!("echo $$ >{}; exec sleep 600", pid.display())).unwrap_err();
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let process = Path::new("/proc").join(pid.trim());
+        let begin = Instant::now();
+        while process.exists() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "{pid} still runs"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     #[test]
@@ -174,7 +206,9 @@ mod tests {
     fn what_qemu_refuses_is_said() {
         let refused = probed("echo warning >&2; echo 'no access' >&2; exit 1").unwrap_err();
         assert_eq!(refused, "/dev/null: QEMU says: no access");
-        let absent = probe(Path::new("/no/kvm"), "/no/qemu", LIMIT).unwrap_err();
+        let odd = probed("printf 'no \\351\\n' >&2; exit 1").unwrap_err();
+        assert_eq!(odd, "/dev/null: QEMU says: no \u{fffd}");
+        let absent = probe("kvm", Path::new("/no/kvm"), "/no/qemu", LIMIT).unwrap_err();
         assert_eq!(absent, "/no/kvm is not there");
     }
 }

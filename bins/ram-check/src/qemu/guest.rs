@@ -20,6 +20,7 @@ use super::serial::{Log, Mark, compile};
 const KEY: Duration = Duration::from_millis(300);
 /// How often a waiting thread looks whether it shall go on.
 const POLL: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub(super) struct Shared {
     log: Mutex<Log>,
@@ -298,7 +299,7 @@ impl Guest {
     /// restarts, `guest-shutdown` where it switches itself off.
     ///
     /// # Errors
-    /// [`Error::Io`] where it does neither in time.
+    /// [`Error::Io`] and [`Error::Monitor`] where it does neither in time, [`Error::Silent`] where QEMU runs on.
     pub fn wait_end(&mut self, line: Option<&str>, limit: Duration) -> Result<String> {
         // The monitor tells what happens from now on.
         let mut monitor = self.monitor()?;

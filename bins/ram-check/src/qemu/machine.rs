@@ -158,16 +158,16 @@ impl Machine {
 
     /// All arguments; what the machine itself writes lies in `scratch`.
     pub(super) fn arguments(&self, scratch: &Path) -> Result<Vec<OsString>> {
-        let accel = &self.accelerator;
         let board = match self.board {
             Board::Pc => "pc",
             Board::Q35 => "q35",
         };
         let ps2 = if self.usb_keyboard { ",i8042=off" } else { "" };
-        let mut line: Vec<OsString> = Vec::new();
+        // One word, whatever RAMFORGE_ACCEL says: blanks in it make no options.
+        let mut line: Vec<OsString> = vec!["-accel".into(), self.accelerator.clone().into()];
         let mut add = |words: &str| line.extend(words.split(' ').map(OsString::from));
         add("-nodefaults -no-user-config -no-reboot -display none -vga std -serial stdio");
-        add(&format!("-accel {accel} -machine {board}{ps2} -nic none"));
+        add(&format!("-machine {board}{ps2} -nic none"));
         add(&format!("-smp {} -m {}", self.cpus, self.ram_mib));
         if let Some(clock) = &self.clock {
             add(&format!("-rtc base={clock}"));
@@ -315,6 +315,16 @@ mod tests {
         own.writable = true;
         assert!(!line(&own).contains("snapshot"));
         assert!(line(&own).contains("a,,b -device virtio-blk-pci,id=medium"));
+    }
+
+    #[test]
+    fn an_accelerator_is_no_more_than_that() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut machine = Machine::new(file.path(), Bus::Cd, Firmware::Bios, 64);
+        machine.accelerator = "tcg -snapshot".to_owned();
+        let words = machine.arguments(Path::new("/nowhere")).unwrap();
+        assert!(words.contains(&"tcg -snapshot".into()), "{words:?}");
+        assert!(!words.contains(&"-snapshot".into()), "{words:?}");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A guest is killed when it is dropped, when its cancel function says so, and when this process dies.
-//! Sticks can be plugged in while it runs. *Not here:* networks, keyboards.
+//! Sticks can be plugged in and keys pressed while it runs, and a port of the guest can be reached. *Not here:* networks of
+//! several machines.
 
 mod accelerator;
 mod error;

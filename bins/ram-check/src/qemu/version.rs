@@ -1,7 +1,10 @@
 //! Which QEMU the host has.
 
 use std::fmt;
-use std::process::Command;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use super::error::{At, Error, Result};
 use super::machine::{QEMU, QEMU_PACKAGE};
@@ -9,6 +12,10 @@ use super::machine::{QEMU, QEMU_PACKAGE};
 /// The oldest QEMU that is taken: that of Debian 11. Its options and its monitor are those that are used here; what
 /// older ones would do with them was never tried.
 pub const LEAST: Version = Version(5, 2);
+
+/// How long it may take to say its version, and how often it is looked whether it has.
+const LIMIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
 
 /// A version of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,14 +30,53 @@ impl fmt::Display for Version {
 /// Demands a QEMU that is new enough.
 ///
 /// # Errors
-/// [`Error::Missing`], [`Error::Old`] with both versions, [`Error::Io`].
+/// [`Error::Missing`], [`Error::Old`] with both versions, [`Error::Io`] where it does not run.
 pub fn demand() -> Result<()> {
     let program = stage::find_program(QEMU).ok_or_else(|| Error::Missing {
         what: QEMU.to_owned(),
         package: QEMU_PACKAGE,
     })?;
-    let output = Command::new(&program).arg("--version").output();
-    judge(&String::from_utf8_lossy(&output.at(&program)?.stdout))
+    judge(&said(&program, LIMIT).at(&program)?)
+}
+
+/// What the program says of its version within `limit`. One that cannot run is not an old one.
+fn said(program: &Path, limit: Duration) -> io::Result<String> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run(program, limit)?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&stderr);
+    let last = stderr.lines().last().unwrap_or("nothing");
+    Err(io::Error::other(format!(
+        "--version ended with {status}, expected a version; it said: {last}"
+    )))
+}
+
+fn run(program: &Path, limit: Duration) -> io::Result<Output> {
+    let mut child = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let begin = Instant::now();
+    while child.try_wait()?.is_none() {
+        if begin.elapsed() > limit {
+            child.kill()?;
+            // A process that hangs in the kernel does not die now: nobody shall wait for it.
+            std::thread::spawn(move || child.wait());
+            let seconds = limit.as_secs();
+            return Err(io::Error::other(format!(
+                "--version said nothing within {seconds} s, expected a version"
+            )));
+        }
+        std::thread::sleep(POLL);
+    }
+    child.wait_with_output()
 }
 
 /// What `--version` printed is new enough.
@@ -58,6 +104,30 @@ fn parse(said: &str) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A program in the place of QEMU, and what is said of it.
+    fn demanded(script: &str, limit: Duration) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("qemu");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        said(&path, limit).map_or_else(|e| e.to_string(), |said| format!("said {said}"))
+    }
+
+    #[test]
+    fn a_qemu_that_does_not_run_is_not_an_old_one() {
+        let broken = "echo loader >&2; echo 'libfdt.so.1: no such file' >&2; exit 127";
+        assert_eq!(
+            demanded(broken, LIMIT),
+            "--version ended with exit status: 127, expected a version; it said: libfdt.so.1: no such file"
+        );
+        assert_eq!(demanded("echo 9.1; echo more >&2", LIMIT), "said 9.1\n");
+        assert_eq!(
+            demanded("exec sleep 600", Duration::from_secs(1)),
+            "--version said nothing within 1 s, expected a version"
+        );
+    }
 
     #[test]
     fn an_old_qemu_is_refused_with_both_versions() {
