@@ -201,8 +201,6 @@ pub const ROWS: &[Row] = &[
     row(&["oemconfig/oem-skip-verify"], ("<oem-skip-verify>true<", "<oem-skip-verify>false<"), &["initrd-inject plan.oem.skip_verify"]),
     row(&["oemconfig/oem-unattended"], ("<oem-unattended>true<", "<oem-unattended>false<"), &["initrd-inject plan.oem.unattended"]),
     row(&["oemconfig/oem-unattended-id"], (">/dev/ram1<", ">/dev/ram2<"), DEVICE),
-    row(&["oemconfig/oem-device-filter"], ("^/dev/sd", "^/dev/vd"), NOTHING),
-    row(&["oemconfig/oem-nic-filter"], ("^eth", "^en"), NOTHING),
 
     row(&["image/users", "users/user"], ("<users profiles", "<users><user name=\"alice\" password=\"!\"/></users><users profiles"), USERS),
     with(SPARE, row(&["image/users@profiles"], ("users profiles=\"spare\"", "users profiles=\"base\""), USERS)),
