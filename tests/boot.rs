@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, Example, answering, boot, command, example, root, run, scratch, slot, store, text,
-    this_run, without_dracut,
+    Booted, Example, answering, areas, boot, command, example, flip, root, run, scratch, slot,
+    sparse_copy, store, text, this_run, without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 use serde_json::Value;
@@ -26,25 +25,13 @@ fn everything_can_be_read(system: &mut Booted) {
     assert_eq!(kernel.output, "", "messages of the kernel");
 }
 
-fn goes_down_clean(log: &str) {
-    for bad in [
-        "Failed unmounting",
-        "Failed to unmount",
-        "EXT4-fs error",
-        "BUG:",
-        "Call Trace",
-    ] {
-        assert!(!log.contains(bad), "{bad:?} in the log of the machine");
-    }
-}
-
 /// Written by hand to a larger disk, the image boots there, grows once, and keeps what is written.
 #[test]
 fn a_larger_disk_under_bios_then_uefi() {
     let vm = example("debian-vm");
     let scratch = scratch();
     let disk = scratch.path().join("disk");
-    copy(&vm.raw, &disk);
+    sparse_copy(&vm.raw, &disk);
     let size = std::fs::metadata(&vm.raw).unwrap().len() + (1 << 30);
     OpenOptions::new()
         .write(true)
@@ -65,7 +52,7 @@ fn a_larger_disk_under_bios_then_uefi() {
         "root has {grown} bytes, had {before}"
     );
     first.sure("echo kept >/root/kept; sync");
-    goes_down_clean(&first.power_off());
+    first.goes_down_clean();
 
     // Another firmware and another controller: nothing of the first boot may be tied to them.
     (machine.firmware, machine.bus) = (Firmware::Uefi, Bus::Nvme);
@@ -83,7 +70,7 @@ fn a_larger_disk_under_bios_then_uefi() {
         .unwrap();
     assert_eq!(again, grown);
     everything_can_be_read(&mut second);
-    goes_down_clean(&second.power_off());
+    second.goes_down_clean();
     run("sgdisk", &[&"-v", &disk]);
 }
 
@@ -93,7 +80,7 @@ fn a_larger_disk_without_dracut() {
     let vm = without_dracut("debian-vm");
     let scratch = scratch();
     let disk = scratch.path().join("disk");
-    copy(&vm.raw, &disk);
+    sparse_copy(&vm.raw, &disk);
     let size = std::fs::metadata(&vm.raw).unwrap().len() + (1 << 30);
     let file = OpenOptions::new().write(true).open(&disk).unwrap();
     file.set_len(size).unwrap();
@@ -106,7 +93,7 @@ fn a_larger_disk_without_dracut() {
     let (_, before) = vm.partition("root");
     assert!(grown.trim().parse::<u64>().unwrap() > before + (800 << 20));
     everything_can_be_read(&mut system);
-    goes_down_clean(&system.power_off());
+    system.goes_down_clean();
 }
 
 #[test]
@@ -223,9 +210,11 @@ fn one_wrong_byte_never_reaches_login() {
     let vm = example("debian-vm");
     let scratch = scratch();
     let iso = scratch.path().join("damaged.iso");
-    copy(&vm.iso, &iso);
-    let (offset, size) = payload(&iso);
-    flip(&iso, offset + size / 2);
+    sparse_copy(&vm.iso, &iso);
+    let all = areas(&iso);
+    let frames = all.iter().find(|a| a.path == "ramforge/frames.000");
+    let frames = frames.unwrap();
+    flip(&iso, frames.offset + frames.len / 2, 0);
     let end = boot(
         "wrong-byte",
         &Machine::new(&iso, Bus::Cd, Firmware::Bios, ROOMY),
@@ -238,52 +227,4 @@ fn one_wrong_byte_never_reaches_login() {
         "{sentence}"
     );
     assert!(!end.log().contains("login:"), "{}", end.tail());
-}
-
-/// Offset and length of the first payload file in the ISO, as xorriso finds them.
-fn payload(iso: &Path) -> (u64, u64) {
-    let find = [
-        "-find",
-        "/ramforge",
-        "-name",
-        "frames.000",
-        "-exec",
-        "report_lba",
-        "--",
-    ];
-    let output = command("xorriso")
-        .arg("-indev")
-        .arg(iso)
-        .args(find)
-        .output()
-        .unwrap();
-    let text = pipeline_tests::text(&output);
-    let line = text
-        .lines()
-        .find(|l| l.starts_with("File data lba:"))
-        .unwrap_or_else(|| panic!("{text}"));
-    let fields: Vec<&str> = line.split([':', ',']).map(str::trim).collect();
-    (
-        fields[2].parse::<u64>().unwrap() * 2048,
-        fields[4].parse().unwrap(),
-    )
-}
-
-fn flip(file: &Path, at: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
-
-/// A sparse copy that may be written.
-fn copy(from: &Path, to: &Path) {
-    run("cp", &[&"--sparse=always", &"--reflink=auto", &from, &to]);
-    let mut permissions = File::open(to).unwrap().metadata().unwrap().permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-    std::fs::set_permissions(to, permissions).unwrap();
 }

@@ -20,8 +20,8 @@ use ram_check::qemu::{Bus, Firmware, Machine};
 use ram_deploy::cmdline::Cmdline;
 use ram_deploy::config::{Config, FORMAT, MAP_ON_MEDIUM, RamStore, frames_on_medium};
 use ram_deploy::deploy::{Source, Target, deploy};
-use ram_deploy::medium::{Medium, Wanted};
-use ram_deploy::payload::Payload;
+use ram_deploy::medium::Wanted;
+use ram_deploy::payload::{Alone, Payload};
 use store::chunk_map::ChunkMap;
 
 /// Points that are decided on the host.
@@ -247,8 +247,7 @@ fn decide(whole: &Whole, path: &Path, begin: u64, map: &ChunkMap) -> Option<Stri
     let open = || wanted.in_file("sr0", File::open(path).unwrap());
     let written = Written::default();
     let outcome = open().and_then(|medium| {
-        let again = |_: Medium| open().map(|medium| (medium, false));
-        let payload = Payload::open(medium, whole.map.payload().1, &again)?;
+        let payload = Payload::open(medium, whole.map.payload().1, &Alone)?;
         let window = Window {
             payload: &payload,
             begin,

@@ -162,3 +162,10 @@ fn a_repository_that_is_not_there() {
     ];
     spoilt.ends(&options, 1, &["127.0.0.1:9"]);
 }
+
+/// A description is judged by the words that there are at boot.
+#[test]
+fn descriptions_know_the_words_of_ram_deploy() {
+    let words: Vec<String> = description::boot_words().collect();
+    assert_eq!(words, ram_deploy::cmdline::WORDS);
+}

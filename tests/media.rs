@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, Running, areas, boot, exfat, flip, iso_disk, native, run, scratch, signing_keys,
-    sparse_copy, start, strict, with_words,
+    Booted, Running, areas, boot, example, exfat, flip, iso_disk, native, run, scratch,
+    signing_keys, sparse_copy, start, strict, with_words,
 };
 use ram_check::qemu::{Board, Bus, Firmware, Machine, Outcome};
 use tempfile::TempDir;
@@ -113,10 +113,7 @@ fn another_medium_and_another_try() {
     let scratch = scratch();
     let iso = scratch.path().join("damaged.iso");
     sparse_copy(&full.iso, &iso);
-    let all = areas(&iso);
-    let frames = all.iter().find(|a| a.path == "ramforge/frames.000");
-    let frames = frames.unwrap();
-    flip(&iso, frames.offset + frames.len / 10, 3);
+    damage_frames(&iso);
     let mut machine = start("another-try", &stick(&iso));
     let log = machine.wait_for(r"ramforge: nothing was started; type r to try again.*\n");
     assert!(log.contains("STOPPED: chunk "), "{log}");
@@ -125,6 +122,30 @@ fn another_medium_and_another_try() {
     machine.type_line("r");
     machine.wait_for("ramforge: trying again");
     runs_from_ram(machine.up_after_all().login());
+}
+
+/// Of two equal media the first is damaged, and stays where it is: the other one is read instead.
+#[test]
+fn a_damaged_medium_beside_an_equal_one() {
+    let full = native("debian-ram");
+    let scratch = scratch();
+    let iso = scratch.path().join("damaged.iso");
+    sparse_copy(&full.iso, &iso);
+    damage_frames(&iso);
+    let mut machine = start("equal-media", &stick(&iso));
+    machine.plug("whole", &full.iso);
+    let log =
+        machine.wait_for("warning: the medium in sda is damaged; the one in sdb is the same.*\n");
+    assert!(!log.contains("STOPPED"), "{log}");
+    runs_from_ram(machine.up().login());
+}
+
+/// Changes a bit of the payload.
+fn damage_frames(iso: &Path) {
+    let all = areas(iso);
+    let frames = all.iter().find(|a| a.path == "ramforge/frames.000");
+    let frames = frames.unwrap();
+    flip(iso, frames.offset + frames.len / 2, 3);
 }
 
 /// Without a shell being allowed `s` is nothing, and `p` switches the machine off.
@@ -160,7 +181,7 @@ fn a_machine_restarts_by_itself_after_a_failure() {
     let scratch = scratch();
     let machine = too_small(&scratch, "on-error-reboot", "rd.ramforge.on-error=reboot");
     let (log, end) = machine.end(None);
-    nobody_was_asked(&log, "the machine restarts in 15 s");
+    nobody_was_asked(&log, "the machine restarts in 15 s", "too little RAM");
     assert!(log.contains("reboot: Restarting system"), "{log}");
     assert_eq!(end, "guest-reset");
 }
@@ -174,8 +195,38 @@ fn a_machine_switches_itself_off_after_a_failure() {
         "rd.ramforge.on-error=poweroff",
     );
     let (log, end) = machine.end(None);
-    nobody_was_asked(&log, "the machine is switched off in 15 s");
+    nobody_was_asked(
+        &log,
+        "the machine is switched off in 15 s",
+        "too little RAM",
+    );
     assert!(log.contains("reboot: Power down"), "{log}");
+    assert_eq!(end, "guest-shutdown");
+}
+
+/// Under dracut ram-deploy is a service. Killed, as the kernel kills for lack of memory, it leaves no shell to anybody.
+#[test]
+fn a_killed_service_is_a_failure_too() {
+    let vm = example("debian-vm");
+    let scratch = scratch();
+    let iso = scratch.path().join("killed.iso");
+    let words = "sysrq_always_enabled rd.ramforge.on-error=poweroff";
+    with_words(&vm.iso, &iso, words);
+    let machine = Machine::new(&iso, Bus::Cd, Firmware::Bios, ROOMY);
+    let mut machine = start("killed", &machine);
+    machine.wait_for(r"ramforge: +\d+ % of \d+ MiB");
+    // SIGKILL for everything but systemd.
+    machine.press_until(
+        &["alt-sysrq-i"],
+        "ramforge: STOPPED: ram-deploy did not end its work: killed KILL",
+    );
+    let (log, end) = machine.end(None);
+    nobody_was_asked(
+        &log,
+        "the machine is switched off in 15 s",
+        "ram-deploy did not end",
+    );
+    assert!(!log.contains("Press Enter for maintenance"), "{log}");
     assert_eq!(end, "guest-shutdown");
 }
 
@@ -188,8 +239,8 @@ fn too_small(scratch: &TempDir, name: &str, words: &str) -> Running {
     start(name, &Machine::new(&iso, Bus::Cd, Firmware::Bios, ram))
 }
 
-fn nobody_was_asked(log: &str, said: &str) {
-    assert!(log.contains("STOPPED: too little RAM"), "{log}");
+fn nobody_was_asked(log: &str, said: &str, why: &str) {
+    assert!(log.contains(&format!("STOPPED: {why}")), "{log}");
     assert!(
         log.contains(said) && !log.contains("nothing was started"),
         "{log}"
@@ -204,7 +255,7 @@ fn an_iso_file_on_ext4() {
     let dir = scratch.path().join("files/images");
     std::fs::create_dir_all(&dir).unwrap();
     sparse_copy(&vm.iso, &dir.join("system.iso"));
-    let (ext4, disk) = (scratch.path().join("ext4"), scratch.path().join("disk"));
+    let ext4 = scratch.path().join("ext4");
     let blocks = std::fs::metadata(&vm.iso).unwrap().len() / 4096 * 9 / 8 + 8192;
     run(
         "mke2fs",
@@ -220,17 +271,7 @@ fn an_iso_file_on_ext4() {
             &blocks.to_string(),
         ],
     );
-    iso_disk(&disk, &loopback("/images/system.iso"), &ext4);
-    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
-    let mut system = boot("iso-file-ext4", &machine).login();
-    let log = system.log();
-    assert!(
-        log.contains("MiB from vda2 (/images/system.iso) to"),
-        "{}",
-        system.tail()
-    );
-    system.remove_medium();
-    runs_from_ram(system);
+    boots_from_file("ext4", &ext4, "/images/system.iso", Bus::Disk);
 }
 
 /// The same on a FAT, which needs modules that are loaded for it alone.
@@ -238,23 +279,13 @@ fn an_iso_file_on_ext4() {
 fn an_iso_file_on_fat() {
     let vm = native("debian-vm");
     let scratch = scratch();
-    let (fat, disk) = (scratch.path().join("fat"), scratch.path().join("disk"));
+    let fat = scratch.path().join("fat");
     let size = std::fs::metadata(&vm.iso).unwrap().len() + (64 << 20);
     std::fs::File::create(&fat).unwrap().set_len(size).unwrap();
     run("mkfs.vfat", &[&"-F", &"32", &fat]);
     run("mmd", &[&"-i", &fat, &"::images"]);
     run("mcopy", &[&"-i", &fat, &vm.iso, &"::images/system.iso"]);
-    iso_disk(&disk, &loopback("/images/system.iso"), &fat);
-    let machine = Machine::new(&disk, Bus::Nvme, Firmware::Uefi, ROOMY);
-    let mut system = boot("iso-file-fat", &machine).login();
-    let log = system.log();
-    assert!(
-        log.contains("MiB from nvme0n1p2 (/images/system.iso) to"),
-        "{}",
-        system.tail()
-    );
-    system.remove_medium();
-    runs_from_ram(system);
+    boots_from_file("fat", &fat, "/images/system.iso", Bus::Nvme);
 }
 
 /// And on an exFAT, as large sticks have it; the kernel for virtual machines knows none.
@@ -262,19 +293,9 @@ fn an_iso_file_on_fat() {
 fn an_iso_file_on_exfat() {
     let full = native("debian-ram");
     let scratch = scratch();
-    let (image, disk) = (scratch.path().join("exfat"), scratch.path().join("disk"));
+    let image = scratch.path().join("exfat");
     exfat(&image, "system.iso", &full.iso);
-    iso_disk(&disk, &loopback("/system.iso"), &image);
-    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
-    let mut system = boot("iso-file-exfat", &machine).login();
-    let log = system.log();
-    assert!(
-        log.contains("MiB from vda2 (/system.iso) to"),
-        "{}",
-        system.tail()
-    );
-    system.remove_medium();
-    runs_from_ram(system);
+    boots_from_file("exfat", &image, "/system.iso", Bus::Disk);
 }
 
 /// An ISO that holds the ISO, beside others perhaps: its own volume id is another one.
@@ -285,7 +306,7 @@ fn an_iso_file_on_iso_9660() {
     let files = scratch.path().join("files");
     std::fs::create_dir_all(files.join("images")).unwrap();
     sparse_copy(&vm.iso, &files.join("images/system.iso"));
-    let (outer, disk) = (scratch.path().join("outer"), scratch.path().join("disk"));
+    let outer = scratch.path().join("outer");
     run(
         "xorriso",
         &[
@@ -300,15 +321,23 @@ fn an_iso_file_on_iso_9660() {
             &files,
         ],
     );
-    iso_disk(&disk, &loopback("/images/system.iso"), &outer);
-    let machine = Machine::new(&disk, Bus::Disk, Firmware::Uefi, ROOMY);
-    let mut system = boot("iso-file-iso9660", &machine).login();
-    let log = system.log();
-    assert!(
-        log.contains("MiB from vda2 (/images/system.iso) to"),
-        "{}",
-        system.tail()
-    );
+    boots_from_file("iso9660", &outer, "/images/system.iso", Bus::Disk);
+}
+
+/// A disk boots the ISO file of that path in a file system, and what it lies on is free afterwards.
+fn boots_from_file(name: &str, file_system: &Path, path: &str, bus: Bus) {
+    let scratch = scratch();
+    let disk = scratch.path().join("disk");
+    iso_disk(&disk, &loopback(path), file_system);
+    let machine = Machine::new(&disk, bus, Firmware::Uefi, ROOMY);
+    let mut system = boot(&format!("iso-file-{name}"), &machine).login();
+    let device = if bus == Bus::Nvme {
+        "nvme0n1p2"
+    } else {
+        "vda2"
+    };
+    let said = format!("MiB from {device} ({path}) to");
+    assert!(system.log().contains(&said), "{}", system.tail());
     system.remove_medium();
     runs_from_ram(system);
 }

@@ -34,7 +34,8 @@ use store::tree::Tree;
 /// 4: what a tmpfs needs. 5: file systems that may hold an ISO file; what is asked, read back and signed.
 /// 6: drivers of network cards. 7: what a zram takes is measured chunk by chunk. 8: zstd level 10 for the segment.
 /// 9: the RAM store erofs. 10: a sum of the configuration; drivers of keyboards, and of more controllers.
-const VERSION: u32 = 10;
+/// 11: the section names the public key.
+const VERSION: u32 = 11;
 const _: () = assert!(
     ram_deploy::config::FORMAT == 6,
     "the segment holds another configuration: raise VERSION"
@@ -130,10 +131,9 @@ struct Options {
 
 /// The 32 bytes of a public key in PEM, as `openssl pkey -pubout` writes it.
 fn public_key(path: &str) -> std::result::Result<Digest, String> {
-    let pem = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let key = ed25519_compact::PublicKey::from_pem(&pem).map_err(|_| {
-        "this is no public key of Ed25519 in PEM; openssl pkey -in PRIVATE -pubout -out FILE makes one"
-    })?;
+    let expected = "this is no public key of Ed25519 in PEM; openssl pkey -in PRIVATE -pubout -out FILE makes one";
+    let pem = stage::read_pem(path, expected)?;
+    let key = ed25519_compact::PublicKey::from_pem(&pem).map_err(|_| expected)?;
     let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.parse()
 }
@@ -206,6 +206,7 @@ fn inject(cx: &mut Context, options: &Options, input: Input) -> Result<Initrd> {
         zram_bytes,
         modules,
         deploy_id: config.deploy_id(),
+        public_key: config.public_key,
     })
 }
 

@@ -123,10 +123,16 @@ impl DiskInput {
 pub(crate) struct InitrdInput {
     pub(crate) image: Object,
     pub(crate) deploy_id: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) public_key: Option<Digest>,
 }
 
 /// Packs the ISO.
 fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
+    let asked = input.initrd.public_key.as_ref();
+    if let Some(warning) = SigningKey::judge(options.sign.as_ref(), asked)? {
+        cx.warn(warning)?;
+    }
     let kernelcmdline = boot::kernelcmdline(&input)?;
     let tree = Tree::read(cx.store(), &input.rootfs.tree)?;
     let loaders = boot::loaders(cx, &tree, &input)?;

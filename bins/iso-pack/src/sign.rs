@@ -1,10 +1,11 @@
 //! The private key that signs the chunk map: PEM, as `openssl genpkey -algorithm ed25519` writes it.
 
 use std::fmt;
-use std::path::Path;
 
 use ed25519_compact::KeyPair;
+use manifest::Digest;
 use serde::{Serialize, Serializer};
+use stage::{Error, Result};
 
 /// A private key. What is shown or serialised of it, and so what enters the stage's key, is its public key.
 #[derive(Clone)]
@@ -15,12 +16,35 @@ impl SigningKey {
     ///
     /// # Errors
     /// The fact and the expectation.
-    pub(crate) fn read(path: &str) -> Result<Self, String> {
-        let pem = std::fs::read_to_string(Path::new(path)).map_err(|e| e.to_string())?;
-        KeyPair::from_pem(&pem).map(Self).map_err(|_| {
-            "this is no private key of Ed25519 in PEM; openssl genpkey -algorithm ed25519 -out FILE makes one"
-                .to_owned()
-        })
+    pub(crate) fn read(path: &str) -> std::result::Result<Self, String> {
+        let expected = "this is no private key of Ed25519 in PEM; openssl genpkey -algorithm ed25519 -out FILE makes one";
+        let pem = stage::read_pem(path, expected)?;
+        let pair = KeyPair::from_pem(&pem);
+        pair.map(Self).map_err(|_| expected.to_owned())
+    }
+
+    /// Compares the key of a medium with the one that its initramfs asks for: what can never boot is not made. Gives a
+    /// warning where the other half is missing.
+    ///
+    /// # Errors
+    /// Both public keys, where they differ.
+    pub(crate) fn judge(
+        key: Option<&Self>,
+        asked: Option<&Digest>,
+    ) -> Result<Option<&'static str>> {
+        match (key.map(Self::public), asked.map(Digest::to_string)) {
+            (Some(ours), Some(theirs)) if ours != theirs => Err(Error::refused(format!(
+                "--sign: the public key is {ours}, the initramfs starts only what {theirs} signed"
+            ))
+            .advice("give initrd-inject the --public-key that openssl pkey -in KEY -pubout writes of this one")),
+            (None, Some(_)) => Ok(Some(
+                "the initramfs starts only a signed chunk map, and this one is not: sign it with --sign KEY",
+            )),
+            (Some(_), None) => Ok(Some(
+                "nothing at boot looks at the signature: give initrd-inject --public-key KEY",
+            )),
+            _ => Ok(None),
+        }
     }
 
     /// The signature of `bytes`: the same each time.
@@ -40,7 +64,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl Serialize for SigningKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.public())
     }
 }
@@ -82,6 +106,25 @@ mod tests {
         assert!(public.contains(&read.public()) && shown.contains(&read.public()));
         let private = private.split_once("priv").unwrap().1;
         assert!(private.len() == 64 && !shown.contains(private));
+    }
+
+    #[test]
+    fn the_initramfs_must_ask_for_the_same_key() {
+        let key = SigningKey(KeyPair::from_seed(ed25519_compact::Seed::new([7; 32])));
+        let (own, other) = (key.public().parse().unwrap(), Digest::of(b"another"));
+        let judge = |key, asked| SigningKey::judge(key, asked);
+        assert_eq!(judge(Some(&key), Some(&own)).unwrap(), None);
+        assert_eq!(judge(None, None).unwrap(), None);
+        let refused = judge(Some(&key), Some(&other)).unwrap_err().to_string();
+        assert!(refused.contains(&other.to_string()), "{refused}");
+        assert!(
+            judge(None, Some(&own))
+                .unwrap()
+                .unwrap()
+                .contains("--sign KEY")
+        );
+        let unread = judge(Some(&key), None).unwrap().unwrap();
+        assert!(unread.contains("--public-key KEY"), "{unread}");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use manifest::Object;
 use ram_deploy::cmdline::Cmdline;
 use ram_deploy::config::{Config, FORMAT, MAP_ON_MEDIUM, RamStore};
 use ram_deploy::deploy::{deploy, workers};
-use ram_deploy::medium::{Medium, Wanted};
-use ram_deploy::payload::Payload;
+use ram_deploy::medium::Wanted;
+use ram_deploy::payload::{Alone, Payload};
 use ram_deploy::target::Disk;
 use ram_deploy::volume::{Volume, id};
 
@@ -42,8 +42,7 @@ fn run(iso: &Path, target: &Path) -> Result<String> {
     let disk = Disk::file(target)?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let begin = Instant::now();
-    let again = |lost: Medium| Ok((lost, false));
-    let payload = Payload::open(medium, map.payload().1, &again)?;
+    let payload = Payload::open(medium, map.payload().1, &Alone)?;
     deploy(
         &map,
         &payload,

@@ -7,6 +7,20 @@ use std::time::Duration;
 
 use crate::stop::{Result, Stop};
 
+/// Where this program's own words begin.
+const PREFIX: &str = "rd.ramforge.";
+/// This program's own words, beside those of KIWI, dracut and the kernel.
+pub const WORDS: [&str; 8] = [
+    "rd.ramforge.eject",
+    "rd.ramforge.local",
+    "rd.ramforge.on-error",
+    "rd.ramforge.resize",
+    "rd.ramforge.shell",
+    "rd.ramforge.store",
+    "rd.ramforge.url",
+    "rd.ramforge.wait",
+];
+
 /// The words before `--`: name and, where there is a `=`, value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cmdline(Vec<(String, Option<String>)>);
@@ -50,6 +64,14 @@ impl Cmdline {
         let same = move |(n, _): &&(String, Option<String>)| same_name(n, name);
         let found = self.0.iter().filter(same);
         found.map(|(_, value)| value.as_deref().unwrap_or(""))
+    }
+
+    /// The names that look like this program's words and are none.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        let names = self.0.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| {
+            name.starts_with(PREFIX) && !WORDS.iter().any(|word| same_name(name, word))
+        })
     }
 
     /// Where the last word with that name stands, counted from 0.
@@ -161,6 +183,13 @@ mod tests {
     fn dashes_are_underscores() {
         let line = Cmdline::parse("ramdisk-size=2048000");
         assert_eq!(line.number("ramdisk_size"), Ok(Some(2_048_000)));
+    }
+
+    #[test]
+    fn misspelt_words_are_found() {
+        let line = "rd.ramforge.on_error=stop rd.ramforge.stor=brd rd.ramforge.shell rd.kiwi.x";
+        let line = Cmdline::parse(line);
+        assert_eq!(line.unknown().collect::<Vec<_>>(), ["rd.ramforge.stor"]);
     }
 
     #[test]

@@ -45,6 +45,15 @@ pub trait Source: Sync {
     fn tries(&self) -> usize {
         1
     }
+    /// Which of several copies of the payload is read now, a number.
+    fn copy(&self) -> usize {
+        0
+    }
+    /// Turns to another copy because `copy` holds what is wrong. False where there is none.
+    fn elsewhere(&self, copy: usize) -> bool {
+        let _ = copy;
+        false
+    }
     /// The offset in words: file and offset in it.
     fn place(&self, offset: u64) -> String;
     /// What to do where it holds something else than it should.
@@ -318,12 +327,29 @@ fn again(
     zstd: &mut Decompressor,
     buffer: &mut [u8],
 ) -> Result<()> {
+    loop {
+        let copy = source.copy();
+        match from_copy(source, work, &mut frame, zstd, buffer) {
+            Err(_) if source.elsewhere(copy) => (),
+            end => return end,
+        }
+    }
+}
+
+/// The same from one copy of the payload.
+fn from_copy(
+    source: &dyn Source,
+    work: &Work,
+    frame: &mut Vec<u8>,
+    zstd: &mut Decompressor,
+    buffer: &mut [u8],
+) -> Result<()> {
     let mut what = String::new();
     for _ in 0..source.tries() {
         source.wrong(work.offset, work.frame_size as u64);
         frame.resize(work.frame_size, 0);
-        what = match source.read(work.offset, &mut frame) {
-            Ok(()) if verified(work, &frame, zstd, buffer) => return Ok(()),
+        what = match source.read(work.offset, frame) {
+            Ok(()) if verified(work, frame, zstd, buffer) => return Ok(()),
             Ok(()) => "is damaged (its BLAKE3 differs from the chunk map's)".to_owned(),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 "ends before it should".to_owned()

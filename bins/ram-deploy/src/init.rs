@@ -57,12 +57,14 @@ pub fn main() -> ! {
 
 /// Mounts the root; gives the path of its init.
 fn bring_up(cmdline: &Cmdline, console: &Console) -> Result<String> {
-    kernel_log::check_unpacked()?;
     // On a disk there is nothing to deploy: the root is there already.
     let find_init = || find_init(Path::new(root::SYSROOT), cmdline.value("init"));
     if Path::new("/").join(config::DEPLOY_FILE).exists() {
         run::deploy(cmdline, console)?;
         return find_init();
+    }
+    if let Some(warning) = kernel_log::check_unpacked()? {
+        console.say(warning);
     }
     root::mount_device(&run::own_disk(cmdline, console)?, cmdline)?;
     find_init().inspect_err(|_| {

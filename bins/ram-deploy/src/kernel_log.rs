@@ -2,7 +2,8 @@
 //!
 //! An initramfs that cannot be unpacked as a whole is an error that the kernel only prints: it goes on with the files it
 //! got, and one of them may be wrong. Compressed segments carry checksums, so it notices, and here the boot ends; the
-//! configuration has a sum of its own. On a large machine the log may have lost its beginning before this program reads it.
+//! configuration has a sum of its own. On a large machine the log may have lost its beginning before this program reads it,
+//! and then that is said.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
@@ -15,28 +16,49 @@ const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
 /// Longest record of /dev/kmsg in bytes (`CONSOLE_EXT_LOG_MAX`).
 const RECORD: usize = 8192;
 
-/// Refuses an initramfs that was not unpacked as a whole.
+/// What is said where nobody knows.
+const BEGINNING_LOST: &str = "warning: the kernel's log has lost its beginning, which would tell whether the whole \
+    initramfs was unpacked; log_buf_len=4M on the kernel command line keeps it";
+
+/// Refuses an initramfs that was not unpacked as a whole. A warning where the log does not tell.
 ///
 /// # Errors
 /// A sentence with the kernel's words.
-pub fn check_unpacked() -> Result<()> {
+pub fn check_unpacked() -> Result<Option<&'static str>> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(flags)
         .open("/dev/kmsg");
     // A kernel without it tells nothing.
-    let Ok(mut log) = opened else { return Ok(()) };
+    let Ok(log) = opened else { return Ok(None) };
+    check_all(log)
+}
+
+fn check_all(mut log: impl Read) -> Result<Option<&'static str>> {
     let mut record = vec![0; RECORD];
+    let mut first = true;
+    let mut warning = None;
     loop {
         match log.read(&mut record) {
-            Ok(0) => return Ok(()),
-            Ok(n) => check(&String::from_utf8_lossy(&record[..n]))?,
+            Ok(0) => return Ok(warning),
+            Ok(n) => {
+                let record = String::from_utf8_lossy(&record[..n]);
+                check(&record)?;
+                if std::mem::take(&mut first) && number(&record) != Some(0) {
+                    warning = Some(BEGINNING_LOST);
+                }
+            }
             // Records were overwritten while they were read.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => (),
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(warning),
         }
     }
+}
+
+/// The second field of a record: how many the kernel had written before.
+fn number(record: &str) -> Option<u64> {
+    record.split(',').nth(1)?.parse().ok()
 }
 
 /// One record: level, number and time, then the message.
@@ -56,6 +78,31 @@ fn check(record: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A log that gives one record a read.
+    struct Records<'a>(&'a [&'a str]);
+
+    impl Read for Records<'_> {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            let Some((first, rest)) = self.0.split_first() else {
+                return Err(ErrorKind::WouldBlock.into());
+            };
+            self.0 = rest;
+            bytes[..first.len()].copy_from_slice(first.as_bytes());
+            Ok(first.len())
+        }
+    }
+
+    #[test]
+    fn a_log_without_its_beginning_is_told() {
+        let whole = ["5,0,0,-;Linux version 6\n", "6,3,9,-;more\n"];
+        assert_eq!(check_all(Records(&whole)).unwrap(), None);
+        assert_eq!(check_all(Records(&[])).unwrap(), None);
+        let lost = ["6,3,9,-;more\n", "6,4,9,-;more\n"];
+        assert_eq!(check_all(Records(&lost)).unwrap(), Some(BEGINNING_LOST));
+        let bad = "3,9,9,-;Initramfs unpacking failed: junk\n";
+        assert!(check_all(Records(&["6,3,9,-;more\n", bad])).is_err());
+    }
 
     #[test]
     fn only_the_kernels_own_words_count() {

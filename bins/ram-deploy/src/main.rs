@@ -1,9 +1,11 @@
-//! Runs in an initramfs, before the root is mounted. Three modes:
+//! Runs in an initramfs, before the root is mounted. Four modes:
 //!
 //! * `ram-deploy deploy`: finds the medium, verifies it and writes its image into RAM. A failure is
 //!   said on every console, and the program does not end then: the boot stops.
 //! * as process 1, `/init`: does the same, then mounts the root and hands over to its init; see
 //!   [`ram_deploy::init`].
+//! * `ram-deploy ended`: `deploy` has ended, and systemd says how in the environment. Where it was killed this is
+//!   a failure like any other.
 //! * `ram-deploy grow`: grows the root of the disk that the image was written to by hand. A failure is
 //!   said, and the boot goes on.
 //!
@@ -22,9 +24,10 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some("deploy") => deploy(),
+        Some("ended") => ended(),
         Some("grow") => grow(),
         _ => {
-            eprintln!("usage: ram-deploy deploy|grow (in an initramfs)");
+            eprintln!("usage: ram-deploy deploy|ended|grow (in an initramfs)");
             ExitCode::from(2)
         }
     }
@@ -47,6 +50,19 @@ fn deploy() -> ExitCode {
     let console = Console::open(cmdline.switch("rd.kiwi.debug"));
     policy::insist(&cmdline, &console, || run::deploy(&cmdline, &console));
     ExitCode::SUCCESS
+}
+
+/// What systemd.exec(5) sets for `ExecStopPost=`: `success` too where the unit is stopped on the way to the root.
+fn ended() -> ExitCode {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("SERVICE_RESULT") == "success" {
+        return ExitCode::SUCCESS;
+    }
+    let how = (variable("EXIT_CODE"), variable("EXIT_STATUS"));
+    let fact = format!("ram-deploy did not end its work: {} {}", how.0, how.1);
+    let way_out = "this is most often too little RAM: add RAM, and report it where there is enough";
+    let cmdline = Cmdline::of_kernel().unwrap_or_default();
+    policy::stop(&Stop::new(fact, way_out), &cmdline, &Console::open(false))
 }
 
 /// Whatever happens, the boot goes on: the disk holds a whole system without being grown.

@@ -15,6 +15,7 @@ use crate::console::Console;
 use crate::devices::{self, Device};
 use crate::host::{self, Host};
 use crate::modules::Loader;
+use crate::payload::Media;
 use crate::policy;
 use crate::seen::{self, Finding, Seen};
 use crate::stop::{Result, Stop};
@@ -177,6 +178,14 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// Another medium than those in `damaged`, where there is one now.
+    fn other(&self, damaged: &[Device]) -> Option<Medium> {
+        let mut present = devices::all();
+        present.retain(|device| device.may_hold_something() && !damaged.contains(device));
+        let mut opened = present.iter().map(|device| self.open(device));
+        opened.find_map(|medium| medium.ok().flatten())
+    }
+
     /// Looks at every device that is due.
     fn look(&self, seen: &mut Seen) -> Result<Option<Medium>> {
         let mut present = devices::all();
@@ -241,6 +250,31 @@ impl<'a> Wanted<'a> {
             iso: self.iso.clone().filter(|_| host.is_some()),
             host,
         }))
+    }
+}
+
+/// The media in the devices that there are, with the consoles to tell of them.
+#[derive(Debug)]
+pub struct Present<'a> {
+    /// What they must be.
+    pub wanted: &'a Wanted<'a>,
+    /// Where a person is told.
+    pub console: &'a Console,
+}
+
+impl Media for Present<'_> {
+    fn again(&self, lost: Medium) -> Result<(Medium, bool)> {
+        self.wanted.again(lost, self.console)
+    }
+
+    fn other(&self, damaged: &[Device]) -> Option<Medium> {
+        self.wanted.other(damaged)
+    }
+
+    fn changed(&self, damaged: &str, other: &str) {
+        self.console.say(&format!(
+            "warning: the medium in {damaged} is damaged; the one in {other} is the same, and the copying goes on from it"
+        ));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The payload of a medium: files back to back that hold the distinct frames.
 //!
-//! Reading goes on when the medium is pulled out and comes back, on whatever device: who reads waits for it.
+//! Reading goes on when the medium is pulled out and comes back, on whatever device: who reads waits for it. Where it is
+//! damaged, another medium with the same map takes its place.
 
 pub(crate) mod parts;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use crate::config;
 use crate::deploy::Source;
+use crate::devices::Device;
 use crate::medium::Medium;
 use crate::stop::{Result, Stop};
 use crate::volume::Volume;
@@ -18,8 +20,34 @@ use parts::Part;
 /// How often a thread looks whether the others let go of a medium that is gone.
 const MOMENT: Duration = Duration::from_millis(5);
 
-/// How the medium is had again: from the one that failed, the same or another one, and whether it was gone.
-pub type Again<'a> = &'a (dyn Fn(Medium) -> Result<(Medium, bool)> + Sync);
+/// The media that this machine has.
+pub trait Media: Sync {
+    /// The medium after a read failed, the same or another one, and whether it was gone.
+    ///
+    /// # Errors
+    /// A sentence where it does not return in time.
+    fn again(&self, lost: Medium) -> Result<(Medium, bool)>;
+    /// Another one with the same map, in none of the `damaged` devices.
+    fn other(&self, damaged: &[Device]) -> Option<Medium>;
+    /// Is told that `damaged` is given up for `other`.
+    fn changed(&self, damaged: &str, other: &str);
+}
+
+/// A medium that is the only one, and cannot be plugged in again: a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Media for Alone {
+    fn again(&self, lost: Medium) -> Result<(Medium, bool)> {
+        Ok((lost, false))
+    }
+
+    fn other(&self, _: &[Device]) -> Option<Medium> {
+        None
+    }
+
+    fn changed(&self, _: &str, _: &str) {}
+}
 
 /// The opened payload.
 pub struct Payload<'a> {
@@ -30,7 +58,9 @@ pub struct Payload<'a> {
     turn: Mutex<u64>,
     /// Why it did not come back.
     ended: Mutex<Option<Stop>>,
-    again: Again<'a>,
+    /// Where a medium with the right map held wrong bytes.
+    damaged: Mutex<Vec<Device>>,
+    media: &'a dyn Media,
 }
 
 #[derive(Debug)]
@@ -59,14 +89,15 @@ impl<'a> Payload<'a> {
     ///
     /// # Errors
     /// A sentence where a file is missing or the files are shorter than `length`.
-    pub fn open(medium: Medium, length: u64, again: Again<'a>) -> Result<Self> {
+    pub fn open(medium: Medium, length: u64, media: &'a dyn Media) -> Result<Self> {
         let held = Held::new(medium, length, 0)?;
         Ok(Self {
             length,
             held: RwLock::new(Some(Arc::new(held))),
             turn: Mutex::new(0),
             ended: Mutex::new(None),
-            again,
+            damaged: Mutex::default(),
+            media,
         })
     }
 
@@ -88,34 +119,41 @@ impl<'a> Payload<'a> {
         if *turn != generation {
             return Ok(true);
         }
-        let replace = |held| {
-            let mut place = self.held.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *place, held)
-        };
-        let Some(mut lost) = replace(None) else {
+        let Some(lost) = self.replace(None) else {
             let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             let gone = || Stop::new("the medium is gone", "plug it in and try again");
             return Err(ended.clone().unwrap_or_else(gone));
         };
-        // Others still read from it, and fail soon.
-        let lost = loop {
-            match Arc::try_unwrap(lost) {
-                Ok(held) => break held.medium,
-                Err(still) => lost = still,
-            }
-            std::thread::sleep(MOMENT);
-        };
-        let back = (self.again)(lost).and_then(|(medium, was_gone)| {
-            let held = Held::new(medium, self.length, generation + 1)?;
-            Ok((held, was_gone))
-        });
+        let back = self
+            .media
+            .again(alone(lost))
+            .and_then(|(medium, was_gone)| {
+                let held = Held::new(medium, self.length, generation + 1)?;
+                Ok((held, was_gone))
+            });
         let (held, was_gone) = back.inspect_err(|stop| {
             let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             *ended = Some(stop.clone());
         })?;
         *turn = generation + 1;
-        replace(Some(Arc::new(held)));
+        self.replace(Some(held));
         Ok(was_gone)
+    }
+
+    fn replace(&self, held: Option<Held>) -> Option<Arc<Held>> {
+        let mut place = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, held.map(Arc::new))
+    }
+}
+
+/// The medium, once nobody reads from it any more. Who still does fails soon, or is done.
+fn alone(mut held: Arc<Held>) -> Medium {
+    loop {
+        match Arc::try_unwrap(held) {
+            Ok(held) => return held.medium,
+            Err(still) => held = still,
+        }
+        std::thread::sleep(MOMENT);
     }
 }
 
@@ -199,6 +237,38 @@ impl Source for Payload<'_> {
         for (part, at, length) in parts::pieces(&held.parts, offset, length) {
             held.medium.volume.forget(part.at + at, length);
         }
+    }
+
+    fn copy(&self) -> usize {
+        let damaged = self.damaged.lock();
+        damaged.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn elsewhere(&self, copy: usize) -> bool {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() != copy {
+            return true;
+        }
+        let Some(held) = self.held() else {
+            return false;
+        };
+        let (device, name) = (held.medium.device.clone(), held.medium.name());
+        drop(held);
+        damaged.push(device);
+        let other = self.media.other(&damaged);
+        let other = other.and_then(|medium| Held::new(medium, self.length, *turn + 1).ok());
+        let Some(other) = other else {
+            damaged.pop();
+            return false;
+        };
+        *turn += 1;
+        self.media.changed(&name, &other.medium.name());
+        if let Some(left) = self.replace(Some(other)) {
+            // It is damaged: what else is wrong with it is told by nobody.
+            let _ = alone(left).release();
+        }
+        true
     }
 
     fn place(&self, offset: u64) -> String {

@@ -12,7 +12,7 @@ use crate::deploy::{self, Source};
 use crate::devices::{self, Device};
 use crate::grow;
 use crate::kernel_log;
-use crate::medium::{Medium, Wanted};
+use crate::medium::{Medium, Present, Wanted};
 use crate::modules::Loader;
 use crate::net;
 use crate::payload::Payload;
@@ -35,13 +35,20 @@ const WAIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// A sentence; the caller must then stop the boot.
 pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
-    kernel_log::check_unpacked()?;
+    if let Some(warning) = kernel_log::check_unpacked()? {
+        console.say(warning);
+    }
     let config = config::deployment()?;
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
     }
     if let Some(warning) = policy::misread(cmdline) {
         console.say(&warning);
+    }
+    for word in cmdline.unknown() {
+        console.say(&format!(
+            "warning: {word} on the kernel command line is unknown and has no effect"
+        ));
     }
     Store::choose(&config, cmdline, console)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
@@ -147,8 +154,8 @@ fn fill<'a>(
     };
     match place {
         Place::Medium(medium) => {
-            let again = |lost| wanted.again(lost, console);
-            let payload = Payload::open(medium, map.payload().1, &again)?;
+            let media = Present { wanted, console };
+            let payload = Payload::open(medium, map.payload().1, &media)?;
             write(&payload)?;
             Ok(payload.into_medium().map(Place::Medium))
         }

@@ -71,7 +71,8 @@ impl<'a> Ticker<'a> {
     fn progress(&self) -> Progress {
         let (done, when) = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         Progress {
-            done,
+            // Files that have holes count more bytes than the chunks that they lie in.
+            done: done.min(self.total),
             total: self.total,
             time: self.begin.elapsed(),
             idle: when.elapsed(),

@@ -132,7 +132,7 @@ codes! {
     CONFLICTING_PACKAGES = 225, "A package is both installed and removed.",
         "Removal comes last, so the package will not be in the image.";
     BAD_COMMAND_LINE = 226, "The kernel would not understand the kernel command line.",
-        "A double quote is not closed (the kernel takes everything behind it as one word), a control character such as a line feed stands in it, or the line is longer than the kernel keeps: 2048 bytes on x86, of which the medium needs some.";
+        "A double quote is not closed (the kernel takes everything behind it as one word), a control character such as a line feed stands in it, or the line is longer than the kernel keeps: 2048 bytes on x86, of which the medium needs some. Or a word of ram-deploy has a value that would stop the boot.";
     NEVER_MATCHES = 227, "A condition never holds.",
         "arch=: conditions compare with the machine name that uname -m prints: x86_64, not amd64; aarch64, not arm64. profiles=: names are compared as they stand between the commas, blanks too.";
     SECOND_DEFINITION = 228, "A user is defined twice.",

@@ -40,5 +40,5 @@ pub use document::{Document, read, words as file_error_words};
 pub use files::{FileError, Files, relative};
 pub use fix::{Mended, mended};
 pub use node::{Attribute, MAX_BYTES, Node};
-pub use resolve::{ArchiveWanted, Draft, FileWanted, KeyWanted, Wants, resolve};
+pub use resolve::{ArchiveWanted, Draft, FileWanted, KeyWanted, Wants, boot_words, resolve};
 pub use source::{Position, Source, Sources, Span};

@@ -25,6 +25,9 @@ pub struct Initrd {
     pub modules: Vec<String>,
     /// The id that ties this initrd to its medium: the chunk map's digest.
     pub deploy_id: crate::object::Digest,
+    /// The 32 bytes of the Ed25519 key with which the chunk map must be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<crate::object::Digest>,
 }
 
 /// One cpio segment.

@@ -43,7 +43,7 @@ macro_rules! sections {
 }
 
 // Format changelog. 1: the first shape of each. rootfs 2: `lock`. plan 2: `carried`. plan 3: `imageonly`.
-// initrd 2: `zram_bytes`. media 2: `network`. disk 2: `erofs`.
+// initrd 2: `zram_bytes`. initrd 3: `public_key`. media 2: `network`. disk 2: `erofs`.
 // verdict 2: `left_mib`, `asked_leave_mib`. verdict 3: `machines`.
 // verdict 4: `measured`; `up`, `memory` and `screen` of a proof.
 // verdict 5: `recommended_ram_mib`, `warnings`; `accelerator` of a proof.
@@ -51,7 +51,7 @@ sections! {
     Plan,    "plan",    "desc-parse",      3;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;
     Disk,    "disk",    "raw-image",       2;
-    Initrd,  "initrd",  "initrd-inject",   2;
+    Initrd,  "initrd",  "initrd-inject",   3;
     Media,   "media",   "iso-pack",        2;
     Verdict, "verdict", "ram-check",       5;
 }

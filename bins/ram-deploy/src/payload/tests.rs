@@ -9,9 +9,43 @@ use crate::volume::tests::iso;
 
 const LOST: &str = "never lost in this test";
 
+/// A medium that returns as `again` says, and others that `other` knows.
+struct Around<A, O> {
+    again: A,
+    other: O,
+}
+
+impl<A, O> Media for Around<A, O>
+where
+    A: Fn(Medium) -> Result<(Medium, bool)> + Sync,
+    O: Fn(&[Device]) -> Option<Medium> + Sync,
+{
+    fn again(&self, lost: Medium) -> Result<(Medium, bool)> {
+        (self.again)(lost)
+    }
+
+    fn other(&self, damaged: &[Device]) -> Option<Medium> {
+        (self.other)(damaged)
+    }
+
+    fn changed(&self, damaged: &str, other: &str) {
+        assert_ne!(damaged, other);
+    }
+}
+
 fn never(_: Medium) -> Result<(Medium, bool)> {
     Err(Stop::new(LOST, ""))
 }
+
+fn none(_: &[Device]) -> Option<Medium> {
+    None
+}
+
+type Never = Around<fn(Medium) -> Result<(Medium, bool)>, fn(&[Device]) -> Option<Medium>>;
+const NEVER: Never = Around {
+    again: never,
+    other: none,
+};
 
 /// An ISO with those payload files.
 fn write(path: &Path, parts: &[&[u8]]) {
@@ -32,7 +66,7 @@ fn medium(path: &Path) -> Medium {
 fn reads_cross_files() {
     let path = tempfile::NamedTempFile::new().unwrap();
     write(path.path(), &[b"abc", b"", b"defg"]);
-    let payload = Payload::open(medium(path.path()), 7, &never).unwrap();
+    let payload = Payload::open(medium(path.path()), 7, &NEVER).unwrap();
     let mut bytes = [0; 4];
     payload.read(1, &mut bytes).unwrap();
     assert_eq!(&bytes, b"bcde");
@@ -47,7 +81,7 @@ fn reads_cross_files() {
 fn a_missing_file_is_a_short_medium() {
     let path = tempfile::NamedTempFile::new().unwrap();
     write(path.path(), &[b"abc"]);
-    let short = Payload::open(medium(path.path()), 7, &never).err().unwrap();
+    let short = Payload::open(medium(path.path()), 7, &NEVER).err().unwrap();
     let text = short.to_string();
     assert!(
         text.starts_with("the medium is short: /ramforge/frames.001 is missing, 3 of 7"),
@@ -70,7 +104,8 @@ fn reading_goes_on_when_the_medium_returns() {
         let medium = medium_in(Device::named("sdy"), File::open(&new).unwrap());
         Ok((medium, true))
     };
-    let payload = Payload::open(medium(&old), bytes.len() as u64, &again).unwrap();
+    let media = Around { again, other: none };
+    let payload = Payload::open(medium(&old), bytes.len() as u64, &media).unwrap();
     // What a device without its medium looks like: it ends.
     let file = OpenOptions::new().write(true).open(&old).unwrap();
     file.set_len(50_000).unwrap();
@@ -103,10 +138,43 @@ fn a_place_that_cannot_be_read_is_not_waited_for() {
         opened.fetch_add(1, Ordering::Relaxed);
         Ok((medium(path.path()), false))
     };
-    let payload = Payload::open(medium(path.path()), 100_000, &again).unwrap();
+    let media = Around { again, other: none };
+    let payload = Payload::open(medium(path.path()), 100_000, &media).unwrap();
     let mut bytes = [0; 10];
     payload.read(99_000, &mut bytes).unwrap_err();
     assert_eq!(opened.load(Ordering::Relaxed), 1);
     payload.read(0, &mut bytes).unwrap();
     assert_eq!(bytes, [7; 10]);
+}
+
+/// A damaged medium is left for an equal one, once, whoever notices; and where that is damaged too there is none.
+#[test]
+fn a_damaged_medium_is_left_for_an_equal_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bad, good) = (dir.path().join("bad"), dir.path().join("good"));
+    write(&bad, &[b"wrong"]);
+    write(&good, &[b"right"]);
+    let other = |damaged: &[Device]| {
+        let names: Vec<&str> = damaged.iter().map(|d| d.name.as_str()).collect();
+        match names[..] {
+            ["sdx"] => Some(medium_in(Device::named("sdy"), File::open(&good).unwrap())),
+            _ => None,
+        }
+    };
+    let media = Around {
+        again: never,
+        other,
+    };
+    let payload = Payload::open(medium(&bad), 5, &media).unwrap();
+    assert_eq!(payload.copy(), 0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert!(payload.elsewhere(0)));
+        }
+    });
+    let mut bytes = [0; 5];
+    payload.read(0, &mut bytes).unwrap();
+    assert_eq!((&bytes, payload.copy()), (b"right", 1));
+    assert!(!payload.elsewhere(1));
+    assert_eq!(payload.into_medium().unwrap().device.name, "sdy");
 }

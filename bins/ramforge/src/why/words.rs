@@ -135,6 +135,7 @@ const FIELDS: &[(&str, Word)] = &[
     ("input.initrd.image", Object("the initrd")),
     ("input.initrd.image.size", Value("the initrd's length in bytes")),
     ("input.initrd.segments.*", Item("segment of the initrd:", "segments of the initrd:")),
+    ("input.initrd.public_key", Follows("the key that the initramfs asks for")),
     ("input.initrd.deploy_id", Follows("the id that ties initrd and medium")),
     ("input.rootfs.entries", Value("the number of entries in the root tree")),
     ("input.initrd.zram_bytes", Value("the bytes that the root takes in a zram")),

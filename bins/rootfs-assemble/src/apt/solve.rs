@@ -111,7 +111,8 @@ fn bases(apt: &Apt<'_>) -> Result<Vec<(String, String)>> {
     let mut bases: Vec<(String, String)> = text
         .lines()
         .filter_map(|line| {
-            let (entry, uri) = line.split_once(' ')?;
+            // The path of an entry may have blanks, a URI has none.
+            let (entry, uri) = line.rsplit_once(' ')?;
             let file = entry.rsplit('/').next()?;
             let index: usize = file.get(..3)?.parse().ok()?;
             let alias = apt.repositories.get(index)?.alias.clone();

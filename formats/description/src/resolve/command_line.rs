@@ -1,5 +1,6 @@
 //! The kernel command line of the description: what of it concerns the RAM disk, and what stays.
 
+use super::boot_words;
 use crate::code;
 use crate::diagnostic::{Report, error, quoted, warning};
 use crate::kernel_line::{Word, split};
@@ -113,7 +114,7 @@ fn read_word(word: &Word<'_>, span: Span, line: &mut Line, report: &mut Report) 
             let label = format!("of KIWI's words at boot there are {}", KIWI.join(", "));
             report.add(warning(code::IGNORED, span, fact, &label).help("take it out"));
         }
-        _ => {}
+        _ => boot_words::check(word, span, report),
     }
     true
 }

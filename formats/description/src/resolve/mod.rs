@@ -4,6 +4,7 @@
 //! files) is handed back as [`Wants`], each with its place.
 
 mod account;
+mod boot_words;
 mod carried;
 mod command_line;
 mod image_type;
@@ -23,6 +24,7 @@ use manifest::{
     Bootloader, DiskPlan, OemConfig, Override, Packages, Plan, Profile, Scripts, TypePlan,
 };
 
+pub use boot_words::boot_words;
 pub use packages::{ArchiveWanted, FileWanted};
 pub use repositories::KeyWanted;
 
