@@ -7,6 +7,8 @@
 //! fault → the same mirror again → the next mirror → … each was tried: a pause that grows → … no bytes for `limit`: the end
 //! ```
 //!
+//! A server that sends only whole files is of use too: what comes before the wanted byte is read and dropped.
+//!
 //! Too slow is a fault as well: a mirror that sends a byte now and then would hold up everything for ever.
 //!
 //! Nothing that arrives is trusted: the caller verifies it, and says by reading it again that it was wrong. A mirror
@@ -27,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Bytes that must arrive before a mirror counts as one that works again, and that it must send in each
 /// [`Patience::silence`] of waiting.
 const PROGRESS: u64 = 64 << 10;
+
+/// Bytes of what is not wanted that are read at once.
+const DROPPED: usize = 64 << 10;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +64,8 @@ struct Mirror {
     fault: Option<Fault>,
     /// Whether it sent bytes that were wrong.
     lied: bool,
+    /// Whether it is known to send only whole files.
+    whole: bool,
 }
 
 /// A body that is being read.
@@ -165,6 +172,7 @@ impl<'a> Fetcher<'a> {
             url,
             fault: None,
             lied: false,
+            whole: false,
         };
         Self {
             mirrors: urls.into_iter().map(mirror).collect(),
@@ -341,8 +349,11 @@ impl<'a> Fetcher<'a> {
         if let Some(fault) = &self.ended {
             return Err(fault.clone());
         }
-        let goes_on =
-            |b: &Body| b.file == wanted.file && b.next == wanted.from && b.connection.left() > 0;
+        let whole = self.mirrors.get(self.current).is_some_and(|m| m.whole);
+        let goes_on = |b: &Body| {
+            let is_near = b.next == wanted.from || whole && b.next < wanted.from;
+            b.file == wanted.file && is_near && b.connection.left() > 0
+        };
         let mut begin = Instant::now();
         let mut body = match self.body.take() {
             Some(body) if goes_on(&body) => body,
@@ -355,6 +366,10 @@ impl<'a> Fetcher<'a> {
                 body
             }
         };
+        if body.next < wanted.from {
+            self.skip(&mut body, wanted.from)?;
+            begin = Instant::now();
+        }
         let n = body.connection.read(bytes)?;
         body.next += n as u64;
         let is_whole = body.next == wanted.to || body.next == wanted.size;
@@ -368,6 +383,32 @@ impl<'a> Fetcher<'a> {
             return Ok(n);
         }
         paced.map(|()| n)
+    }
+
+    /// Reads what comes before the byte `to`, and drops it.
+    fn skip(&mut self, body: &mut Body, to: u64) -> Result<(), Fault> {
+        if let Some(mirror) = self.mirrors.get_mut(self.current)
+            && !mirror.whole
+        {
+            mirror.whole = true;
+            (self.tell)(&format!(
+                "{} sends only whole files (no ranges); what is not wanted of them is dropped",
+                mirror.url
+            ));
+        }
+        let mut dropped = vec![0; DROPPED];
+        let begin = Instant::now();
+        while body.next < to {
+            let most = (to - body.next).min(DROPPED as u64) as usize;
+            let waited = Instant::now();
+            let n = body.connection.read(&mut dropped[..most])? as u64;
+            body.next += n;
+            self.pace
+                .count(waited.elapsed(), n, self.patience.silence)?;
+        }
+        // Nobody was silent meanwhile.
+        self.since += begin.elapsed();
+        Ok(())
     }
 
     /// Asks the current mirror, over `kept` where that is free; follows it elsewhere.
@@ -384,12 +425,12 @@ impl<'a> Fetcher<'a> {
                 None => self.connect(&url)?,
             };
             match connection.get(&url, &path, wanted.from..wanted.to, wanted.size)? {
-                Answer::Body => {
+                Answer::Body(first) => {
                     return Ok(Body {
                         connection,
                         server: url.authority(),
                         file: wanted.file.to_owned(),
-                        next: wanted.from,
+                        next: first,
                     });
                 }
                 Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &path, &location)?,

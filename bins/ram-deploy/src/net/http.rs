@@ -34,8 +34,8 @@ pub struct Connection {
 /// What a server answers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The bytes follow.
-    Body,
+    /// The bytes follow, from this one on: the first where the server sends only whole files.
+    Body(u64),
     /// They are elsewhere.
     Elsewhere(String),
 }
@@ -127,7 +127,8 @@ impl Connection {
         }
         self.left = body(head.status, head.length, head.range, wanted.start, size)
             .map_err(|fault| format!("{path}: {fault}"))?;
-        Ok(Answer::Body)
+        let first = if head.status == 200 { 0 } else { wanted.start };
+        Ok(Answer::Body(first))
     }
 
     /// Reads the head of an answer, which must be whole until `end`.
@@ -211,7 +212,6 @@ fn body(
 ) -> Result<u64, Fault> {
     let length = length.ok_or("it is sent without its length")?;
     match (status, range) {
-        (200, _) if from != 0 => Err("the server cannot send it from the middle on".to_owned()),
         (200, _) if length != size => Err(format!("it has {length} bytes, expected {size}")),
         (200, _) => Ok(length),
         (_, None) => Err("it is sent without the range".to_owned()),
@@ -350,10 +350,10 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_taken() {
         assert_eq!(body(200, Some(10), None, 0, 10), Ok(10));
+        assert_eq!(body(200, Some(10), None, 5, 10), Ok(10));
         assert_eq!(body(206, Some(5), Some((5, 9, Some(10))), 5, 10), Ok(5));
         assert_eq!(body(206, Some(2), Some((5, 6, None)), 5, 10), Ok(2));
         for (status, length, range, from, why) in [
-            (200, Some(10), None, 5, "from the middle"),
             (200, Some(9), None, 0, "has 9 bytes, expected 10"),
             (200, None, None, 0, "without its length"),
             (206, Some(5), None, 5, "without the range"),

@@ -181,3 +181,42 @@ fn a_server_that_drips_is_not_waited_for_for_ever() {
     let fault = bytes.unwrap_err();
     assert!(fault.starts_with("too little arrived for"), "{fault}");
 }
+
+/// A server without ranges sends everything each time; one whose body goes on is not asked again.
+#[test]
+fn a_server_without_ranges_is_of_use() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let file: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
+    let body = file.clone();
+    let url = server(move |client, _| {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+        let _ = client.write_all(&[head.as_bytes(), &body].concat());
+    });
+    let told = std::sync::Mutex::new(Vec::new());
+    let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+    let patience = Patience {
+        silence: SILENCE,
+        limit: SILENCE,
+    };
+    let mut fetcher = Fetcher::new(vec![url], patience, Box::new(|_| Ok(Vec::new())), &tell);
+    // From the middle on, farther on past a gap, and back: the last needs another answer.
+    for (from, answers) in [(100_000, 1), (150_000, 1), (5, 2), (1005, 2)] {
+        let mut bytes = vec![0; 1000];
+        let wanted = Wanted {
+            from,
+            ..Wanted::whole("f", SIZE as u64)
+        };
+        fetcher.fill(wanted, &mut bytes).unwrap();
+        assert!(bytes == file[from as usize..][..1000], "{from}");
+        let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(asked, answers, "{from}");
+    }
+    drop(fetcher);
+    let told = told.into_inner().unwrap();
+    assert!(
+        matches!(&told[..], [line] if line.contains("no ranges")),
+        "{told:?}"
+    );
+}
