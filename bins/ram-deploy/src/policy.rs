@@ -96,13 +96,13 @@ enum Choice {
 }
 
 impl Choice {
-    /// The choice in a line that was typed; the first letter counts.
+    /// The choice in a line that was typed: its letter, or the word.
     fn of(line: &str, shell: bool) -> Option<Self> {
-        match line.trim().to_ascii_lowercase().chars().next()? {
-            'r' => Some(Self::Retry),
-            's' if shell => Some(Self::Shell),
-            'b' => Some(Self::Reboot),
-            'p' => Some(Self::PowerOff),
+        match line.trim().to_ascii_lowercase().as_str() {
+            "r" | "retry" => Some(Self::Retry),
+            "s" | "shell" if shell => Some(Self::Shell),
+            "b" | "boot" | "reboot" => Some(Self::Reboot),
+            "p" | "poweroff" => Some(Self::PowerOff),
             _ => None,
         }
     }
@@ -163,7 +163,7 @@ pub fn ask(what: &str, console: &Console) {
     loop {
         console.say("type y to go on, b to restart or p to switch off, and press Enter");
         let line = console.read_line(|| keyboards.load(console));
-        if line.trim_start().to_ascii_lowercase().starts_with('y') {
+        if ["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()) {
             return;
         }
         match Choice::of(&line, false) {
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(Choice::of(" Boot\r\n", false), Some(Choice::Reboot));
         assert_eq!(Choice::of("p", true), Some(Choice::PowerOff));
         assert_eq!(Choice::of("s", true), Some(Choice::Shell));
-        for none in ["s", "", "\n", "x", "yes"] {
+        for none in ["s", "", "\n", "x", "yes", "please no", "rr"] {
             assert_eq!(Choice::of(none, false), None, "{none:?}");
         }
     }

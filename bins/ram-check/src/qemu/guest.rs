@@ -142,14 +142,19 @@ impl Guest {
             .at("the serial line")
     }
 
-    /// Presses keys of the keyboard one after the other, by their names in QEMU (`QKeyCode`): `p`, `ret`.
+    /// Presses keys of the keyboard one after the other, by their names in QEMU (`QKeyCode`): `p`, `ret`; several at once
+    /// with `-` between them: `alt-sysrq-i`.
     ///
     /// # Errors
     /// [`Error::Monitor`].
     pub fn press(&mut self, keys: &[&str]) -> Result<()> {
         let mut monitor = self.monitor()?;
         for key in keys {
-            let keys = json!({"keys": [{"type": "qcode", "data": key}]});
+            let held = key.split('-');
+            let held: Vec<_> = held
+                .map(|key| json!({"type": "qcode", "data": key}))
+                .collect();
+            let keys = json!({"keys": held});
             monitor.order("send-key", keys)?;
             // QEMU holds a key for a tenth of a second, and drops what comes meanwhile.
             std::thread::sleep(KEY);
