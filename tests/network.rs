@@ -174,6 +174,26 @@ fn at_hand(log: &str) -> (u64, u64) {
     (words[1].parse().unwrap(), words[3].parse().unwrap())
 }
 
+/// The EROFS image lies behind the disk's, and a server that sends only whole files sends both.
+#[test]
+fn a_server_without_ranges_is_enough() {
+    let built = with_store("debian-net", "erofs", "native");
+    let root = scratch();
+    unpack(&built, root.path());
+    let nginx = Nginx::without_ranges(root.path());
+    let script = format!("http://10.0.2.2:{}/boot.ipxe", nginx.port);
+    let machine = machine(root.path(), &script, Firmware::Bios);
+    let system = boot("net-no-ranges", &machine).login();
+    let log = system.log();
+    assert!(log.contains("sends only whole files"), "{}", system.tail());
+    assert_eq!(
+        nginx.asked_by(AGENT).len(),
+        2,
+        "the map, and all frames once"
+    );
+    runs_from_ram(system, "overlay");
+}
+
 /// UEFI loads GRUB over TFTP, and GRUB the rest from the same directory, without dracut. The first of two servers
 /// closes again and again, and sends wrong bytes. The root is EROFS.
 #[test]

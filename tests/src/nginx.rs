@@ -34,12 +34,24 @@ impl Nginx {
     /// # Panics
     /// Where it does not come up.
     pub fn start(root: &Path) -> Self {
+        Self::configured(root, "")
+    }
+
+    /// Starts one that sends whole files whatever range is asked for.
+    ///
+    /// # Panics
+    /// Where it does not come up.
+    pub fn without_ranges(root: &Path) -> Self {
+        Self::configured(root, "max_ranges 0;")
+    }
+
+    fn configured(root: &Path, more: &str) -> Self {
         let (dir, port) = (scratch(), free_port());
         let config = format!(
             "daemon off; master_process off; pid {dir}/pid; events {{}}\n\
              http {{ access_log {dir}/access.log; client_body_temp_path {dir}/t; proxy_temp_path {dir}/t;\n\
              fastcgi_temp_path {dir}/t; uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t;\n\
-             server {{ listen 127.0.0.1:{port}; root {root}; }} }}\n",
+             server {{ listen 127.0.0.1:{port}; root {root}; {more} }} }}\n",
             dir = dir.path().display(),
             root = root.display(),
         );

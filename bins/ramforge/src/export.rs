@@ -11,7 +11,7 @@ mod tarball;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -188,7 +188,7 @@ fn file(
             _ => error,
         })?;
         tmp.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))
+            .set_permissions(objects::of_a_new_file())
             .at(&path)?;
         let file = tmp.persist(&path).map_err(|e| e.error).at(&path)?;
         mark::set(&file, object);

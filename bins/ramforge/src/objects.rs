@@ -52,17 +52,16 @@ pub(crate) fn get(store: &Store, name: &str, output: Option<&Path>) -> Result<()
         .tempfile_in(dir.unwrap_or(Path::new(".")))
         .at(to)?;
     io::copy(&mut from, &mut tmp).at(to)?;
-    let mode = fs::Permissions::from_mode(0o666 & !umask());
-    tmp.as_file().set_permissions(mode).at(to)?;
+    tmp.as_file().set_permissions(of_a_new_file()).at(to)?;
     tmp.persist(to).map(drop).map_err(|e| e.error).at(to)
 }
 
-/// The mode bits that this process takes from new files.
-fn umask() -> u32 {
+/// What the caller's umask leaves of 0666.
+pub(crate) fn of_a_new_file() -> fs::Permissions {
     let none = rustix::fs::Mode::empty();
     let umask = rustix::process::umask(none);
     rustix::process::umask(umask);
-    umask.bits()
+    fs::Permissions::from_mode(0o666 & !umask.bits())
 }
 
 /// An object by its digest or its whole reference, and the size that the reference says.
