@@ -255,6 +255,14 @@ impl Context {
             .ok_or_else(|| Error::missing(format!("{name} is not among the stage's programs")))
     }
 
+    /// An earlier stage's section, to tell people of it; what shapes a result is taken from the stage's input.
+    ///
+    /// # Errors
+    /// [`manifest::Error`] where it is missing or damaged.
+    pub fn section<S: manifest::Section>(&self) -> Result<S> {
+        Ok(self.manifest.section()?)
+    }
+
     /// The image's name, `NAME.ARCH-VERSION`, where the manifest has one: for messages and the journal only, no part of any
     /// key.
     pub fn image(&self) -> Option<String> {

@@ -116,6 +116,14 @@ impl Running {
         self.guest.type_line(line).unwrap_or_else(|e| panic!("{e}"));
     }
 
+    /// Presses keys of the keyboard, once.
+    ///
+    /// # Panics
+    /// Where the machine has none.
+    pub fn press(&mut self, keys: &[&str]) {
+        self.guest.press(keys).unwrap_or_else(|e| panic!("{e}"));
+    }
+
     /// Presses keys of the keyboard, again and again until the log has `pattern`.
     ///
     /// # Panics

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Args;
 use image::Guid;
 use image::iso9660::{BootImage, Content, File, Hybrid, Image};
-use manifest::{BootEntry, Bootloader, Digest, Media, Object, Section};
+use manifest::{BootEntry, Bootloader, Digest, Initrd, Media, Object, Section};
 use serde::{Deserialize, Serialize};
 use stage::{Context, Error, Result, Stage};
 use store::Store;
@@ -42,8 +42,18 @@ fn main() -> ExitCode {
         "Packs kernel, initrd and disk image into a hybrid ISO for CD and USB, BIOS and UEFI";
     let stage = Stage::new("iso-pack", env!("CARGO_PKG_VERSION"), VERSION, about)
         .tools(|_| vec![loader::TOOL])
-        .identity(|cx, _, input: &Input| loader::host_identity(cx.store(), &input.rootfs.tree));
+        .identity(|cx, _, input: &Input| loader::host_identity(cx.store(), &input.rootfs.tree))
+        .show(warn);
     stage::main(stage, pack)
+}
+
+/// Warns of a medium with one half of a signature, each time that it is asked for.
+fn warn(cx: &Context, options: &Options, _: &Media) -> Result<()> {
+    let initrd: Initrd = cx.section()?;
+    match SigningKey::judge(options.sign.as_ref(), initrd.public_key.as_ref())? {
+        Some(warning) => cx.warn(warning),
+        None => Ok(()),
+    }
 }
 
 /// The options.
@@ -130,9 +140,7 @@ pub(crate) struct InitrdInput {
 /// Packs the ISO.
 fn pack(cx: &mut Context, options: &Options, input: Input) -> Result<Media> {
     let asked = input.initrd.public_key.as_ref();
-    if let Some(warning) = SigningKey::judge(options.sign.as_ref(), asked)? {
-        cx.warn(warning)?;
-    }
+    SigningKey::judge(options.sign.as_ref(), asked)?;
     let kernelcmdline = boot::kernelcmdline(&input)?;
     let tree = Tree::read(cx.store(), &input.rootfs.tree)?;
     let loaders = boot::loaders(cx, &tree, &input)?;

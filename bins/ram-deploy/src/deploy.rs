@@ -46,11 +46,11 @@ pub trait Source: Sync {
         1
     }
     /// Which of several copies of the payload is read now, a number.
-    fn copy(&self) -> usize {
+    fn copy(&self) -> u64 {
         0
     }
     /// Turns to another copy because `copy` holds what is wrong. False where there is none.
-    fn elsewhere(&self, copy: usize) -> bool {
+    fn elsewhere(&self, copy: u64) -> bool {
         let _ = copy;
         false
     }

@@ -23,7 +23,25 @@ pub struct Device {
     pub name: String,
 }
 
+/// A medium in a device: pulled out and plugged in again it is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inserted {
+    device: Device,
+    /// The kernel's number of it (`diskseq`, Linux 5.15).
+    sequence: Option<String>,
+}
+
 impl Device {
+    /// What is in it now.
+    pub fn inserted(&self) -> Inserted {
+        let disk = self.partition().and_then(|_| self.disk());
+        let sequence = disk.as_ref().unwrap_or(self).attribute("diskseq");
+        Inserted {
+            device: self.clone(),
+            sequence,
+        }
+    }
+
     /// The device with that name.
     pub fn named(name: &str) -> Self {
         Self {

@@ -13,7 +13,8 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use crate::devices::{self, Device};
 use crate::modules::Loader;
 
-const MOUNT_POINT: &str = "/run/ramforge/host";
+/// Where they are mounted, each below the name of its device: another one may be looked at meanwhile.
+const MOUNT_POINTS: &str = "/run/ramforge/host";
 /// What reading them may need, beside the module of ext4 that is always there. Where one is built in or not carried, the
 /// mount tells.
 const MODULES: [&str; 7] = [
@@ -80,7 +81,7 @@ impl Host {
         let Some(kind) = recognise(&device.open()?) else {
             return Ok(None);
         };
-        let root = PathBuf::from(MOUNT_POINT);
+        let root = Path::new(MOUNT_POINTS).join(device.name.replace('!', "-"));
         std::fs::create_dir_all(&root)?;
         let flags =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

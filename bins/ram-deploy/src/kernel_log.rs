@@ -17,7 +17,7 @@ const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
 const RECORD: usize = 8192;
 
 /// What is said where nobody knows.
-const BEGINNING_LOST: &str = "warning: the kernel's log has lost its beginning, which would tell whether the whole \
+const LOST: &str = "warning: the kernel's log has lost a part of it, which might tell whether the whole \
     initramfs was unpacked; log_buf_len=4M on the kernel command line keeps it";
 
 /// Refuses an initramfs that was not unpacked as a whole. A warning where the log does not tell.
@@ -46,11 +46,11 @@ fn check_all(mut log: impl Read) -> Result<Option<&'static str>> {
                 let record = String::from_utf8_lossy(&record[..n]);
                 check(&record)?;
                 if std::mem::take(&mut first) && number(&record) != Some(0) {
-                    warning = Some(BEGINNING_LOST);
+                    warning = Some(LOST);
                 }
             }
             // Records were overwritten while they were read.
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => (),
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => warning = Some(LOST),
             Err(_) => return Ok(warning),
         }
     }
@@ -79,7 +79,7 @@ fn check(record: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A log that gives one record a read.
+    /// A log that gives one record a read; an empty one was overwritten.
     struct Records<'a>(&'a [&'a str]);
 
     impl Read for Records<'_> {
@@ -88,18 +88,23 @@ mod tests {
                 return Err(ErrorKind::WouldBlock.into());
             };
             self.0 = rest;
+            if first.is_empty() {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
             bytes[..first.len()].copy_from_slice(first.as_bytes());
             Ok(first.len())
         }
     }
 
     #[test]
-    fn a_log_without_its_beginning_is_told() {
+    fn a_log_that_lost_a_part_is_told() {
         let whole = ["5,0,0,-;Linux version 6\n", "6,3,9,-;more\n"];
         assert_eq!(check_all(Records(&whole)).unwrap(), None);
         assert_eq!(check_all(Records(&[])).unwrap(), None);
         let lost = ["6,3,9,-;more\n", "6,4,9,-;more\n"];
-        assert_eq!(check_all(Records(&lost)).unwrap(), Some(BEGINNING_LOST));
+        assert_eq!(check_all(Records(&lost)).unwrap(), Some(LOST));
+        let gap = ["5,0,0,-;Linux version 6\n", "", "6,9,9,-;more\n"];
+        assert_eq!(check_all(Records(&gap)).unwrap(), Some(LOST));
         let bad = "3,9,9,-;Initramfs unpacking failed: junk\n";
         assert!(check_all(Records(&["6,3,9,-;more\n", bad])).is_err());
     }

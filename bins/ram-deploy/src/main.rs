@@ -26,11 +26,13 @@ fn main() -> ExitCode {
         Some("deploy") => deploy(),
         Some("ended") => ended(),
         Some("grow") => grow(),
-        _ => {
-            eprintln!("usage: ram-deploy deploy|ended|grow (in an initramfs)");
-            ExitCode::from(2)
-        }
+        _ => usage(),
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: ram-deploy deploy|ended|grow (in an initramfs)");
+    ExitCode::from(2)
 }
 
 /// A panic aborts; no console may stay silent about it.
@@ -55,12 +57,21 @@ fn deploy() -> ExitCode {
 /// What systemd.exec(5) sets for `ExecStopPost=`: `success` too where the unit is stopped on the way to the root.
 fn ended() -> ExitCode {
     let variable = |name| std::env::var(name).unwrap_or_default();
-    if variable("SERVICE_RESULT") == "success" {
-        return ExitCode::SUCCESS;
+    let (result, status) = (variable("SERVICE_RESULT"), variable("EXIT_STATUS"));
+    match (result.as_str(), status.as_str()) {
+        ("", _) => return usage(),
+        // Somebody ends the unit, or the machine.
+        ("success", _) | (_, "TERM" | "HUP" | "INT") => return ExitCode::SUCCESS,
+        _ => (),
     }
-    let how = (variable("EXIT_CODE"), variable("EXIT_STATUS"));
-    let fact = format!("ram-deploy did not end its work: {} {}", how.0, how.1);
-    let way_out = "this is most often too little RAM: add RAM, and report it where there is enough";
+    let fact = format!(
+        "ram-deploy did not end its work: {} {status}",
+        variable("EXIT_CODE")
+    );
+    let way_out = match status.as_str() {
+        "KILL" => "this is most often too little RAM: add RAM, and report it where there is enough",
+        _ => "report it with this line",
+    };
     let cmdline = Cmdline::of_kernel().unwrap_or_default();
     policy::stop(&Stop::new(fact, way_out), &cmdline, &Console::open(false))
 }

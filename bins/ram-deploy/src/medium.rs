@@ -12,7 +12,7 @@ use store::chunk_map::ChunkMap;
 use crate::cmdline::Cmdline;
 use crate::config::{self, Config};
 use crate::console::Console;
-use crate::devices::{self, Device};
+use crate::devices::{self, Device, Inserted};
 use crate::host::{self, Host};
 use crate::modules::Loader;
 use crate::payload::Media;
@@ -84,7 +84,7 @@ impl<'a> Wanted<'a> {
         let mut told = false;
         loop {
             loader.load_for_devices(console);
-            if let Some(medium) = self.look(&mut seen)? {
+            if let Some(medium) = self.look(&mut seen, &[])? {
                 return Ok(medium);
             }
             let waited = begin.elapsed();
@@ -105,7 +105,12 @@ impl<'a> Wanted<'a> {
     ///
     /// # Errors
     /// A sentence where rd.ramforge.wait limits the waiting.
-    pub fn again(&self, lost: Medium, console: &Console) -> Result<(Medium, bool)> {
+    pub fn again(
+        &self,
+        lost: Medium,
+        damaged: &[Inserted],
+        console: &Console,
+    ) -> Result<(Medium, bool)> {
         let device = lost.device.clone();
         let _trays = Trays::leave_open();
         // A device that is held keeps its name; and what is cached of it must not look like the medium.
@@ -125,7 +130,7 @@ impl<'a> Wanted<'a> {
         console.take_screen();
         let (begin, mut seen) = (Instant::now(), Seen::default());
         loop {
-            if let Some(medium) = self.look(&mut seen)? {
+            if let Some(medium) = self.look(&mut seen, damaged)? {
                 let name = &medium.device.name;
                 console.say(&format!("the medium is back in {name}, copying goes on"));
                 return Ok((medium, true));
@@ -179,17 +184,16 @@ impl<'a> Wanted<'a> {
     }
 
     /// Another medium than those in `damaged`, where there is one now.
-    fn other(&self, damaged: &[Device]) -> Option<Medium> {
-        let mut present = devices::all();
-        present.retain(|device| device.may_hold_something() && !damaged.contains(device));
+    fn other(&self, damaged: &[Inserted]) -> Option<Medium> {
+        let _trays = Trays::leave_open();
+        let present = present_but(damaged);
         let mut opened = present.iter().map(|device| self.open(device));
         opened.find_map(|medium| medium.ok().flatten())
     }
 
-    /// Looks at every device that is due.
-    fn look(&self, seen: &mut Seen) -> Result<Option<Medium>> {
-        let mut present = devices::all();
-        present.retain(Device::may_hold_something);
+    /// Looks at every device that is due, but not at what is `damaged`.
+    fn look(&self, seen: &mut Seen, damaged: &[Inserted]) -> Result<Option<Medium>> {
+        let present = present_but(damaged);
         seen.keep(&present);
         for device in present {
             if !seen.is_due(&device, Instant::now()) {
@@ -263,19 +267,24 @@ pub struct Present<'a> {
 }
 
 impl Media for Present<'_> {
-    fn again(&self, lost: Medium) -> Result<(Medium, bool)> {
-        self.wanted.again(lost, self.console)
+    fn again(&self, lost: Medium, damaged: &[Inserted]) -> Result<(Medium, bool)> {
+        self.wanted.again(lost, damaged, self.console)
     }
 
-    fn other(&self, damaged: &[Device]) -> Option<Medium> {
+    fn other(&self, damaged: &[Inserted]) -> Option<Medium> {
         self.wanted.other(damaged)
     }
 
-    fn changed(&self, damaged: &str, other: &str) {
-        self.console.say(&format!(
-            "warning: the medium in {damaged} is damaged; the one in {other} is the same, and the copying goes on from it"
-        ));
+    fn say(&self, line: &str) {
+        self.console.say(line);
     }
+}
+
+/// The devices that may hold a medium, without what is `damaged`.
+fn present_but(damaged: &[Inserted]) -> Vec<Device> {
+    let mut present = devices::all();
+    present.retain(|device| device.may_hold_something() && !damaged.contains(&device.inserted()));
+    present
 }
 
 /// A map with the right digest that cannot be understood.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config;
 use crate::deploy::Source;
-use crate::devices::Device;
+use crate::devices::Inserted;
 use crate::medium::Medium;
 use crate::stop::{Result, Stop};
 use crate::volume::Volume;
@@ -22,15 +22,15 @@ const MOMENT: Duration = Duration::from_millis(5);
 
 /// The media that this machine has.
 pub trait Media: Sync {
-    /// The medium after a read failed, the same or another one, and whether it was gone.
+    /// The medium after a read failed: the same, or one that is none of the `damaged`, and whether it was gone.
     ///
     /// # Errors
     /// A sentence where it does not return in time.
-    fn again(&self, lost: Medium) -> Result<(Medium, bool)>;
-    /// Another one with the same map, in none of the `damaged` devices.
-    fn other(&self, damaged: &[Device]) -> Option<Medium>;
-    /// Is told that `damaged` is given up for `other`.
-    fn changed(&self, damaged: &str, other: &str);
+    fn again(&self, lost: Medium, damaged: &[Inserted]) -> Result<(Medium, bool)>;
+    /// Another one with the same map, none of the `damaged`.
+    fn other(&self, damaged: &[Inserted]) -> Option<Medium>;
+    /// Tells a person.
+    fn say(&self, line: &str);
 }
 
 /// A medium that is the only one, and cannot be plugged in again: a file.
@@ -38,15 +38,15 @@ pub trait Media: Sync {
 pub struct Alone;
 
 impl Media for Alone {
-    fn again(&self, lost: Medium) -> Result<(Medium, bool)> {
+    fn again(&self, lost: Medium, _: &[Inserted]) -> Result<(Medium, bool)> {
         Ok((lost, false))
     }
 
-    fn other(&self, _: &[Device]) -> Option<Medium> {
+    fn other(&self, _: &[Inserted]) -> Option<Medium> {
         None
     }
 
-    fn changed(&self, _: &str, _: &str) {}
+    fn say(&self, _: &str) {}
 }
 
 /// The opened payload.
@@ -54,12 +54,12 @@ pub struct Payload<'a> {
     length: u64,
     /// The medium; `None` while it is gone.
     held: RwLock<Option<Arc<Held>>>,
-    /// Who waits for the medium, the others after it.
+    /// How often it was opened before. Held by who opens it again; the others wait.
     turn: Mutex<u64>,
     /// Why it did not come back.
     ended: Mutex<Option<Stop>>,
     /// Where a medium with the right map held wrong bytes.
-    damaged: Mutex<Vec<Device>>,
+    damaged: Mutex<Vec<Inserted>>,
     media: &'a dyn Media,
 }
 
@@ -69,6 +69,8 @@ struct Held {
     parts: Vec<Placed>,
     /// How often the medium was opened before.
     generation: u64,
+    /// How often it was another one before.
+    copy: u64,
 }
 
 /// A payload file, and where it begins in the volume.
@@ -90,7 +92,7 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// A sentence where a file is missing or the files are shorter than `length`.
     pub fn open(medium: Medium, length: u64, media: &'a dyn Media) -> Result<Self> {
-        let held = Held::new(medium, length, 0)?;
+        let held = Held::new(medium, length, 0, 0)?;
         Ok(Self {
             length,
             held: RwLock::new(Some(Arc::new(held))),
@@ -124,13 +126,15 @@ impl<'a> Payload<'a> {
             let gone = || Stop::new("the medium is gone", "plug it in and try again");
             return Err(ended.clone().unwrap_or_else(gone));
         };
-        let back = self
-            .media
-            .again(alone(lost))
-            .and_then(|(medium, was_gone)| {
-                let held = Held::new(medium, self.length, generation + 1)?;
-                Ok((held, was_gone))
-            });
+        let copy = lost.copy;
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let back = self.media.again(alone(lost), &damaged);
+        drop(damaged);
+        let back = back.and_then(|(medium, was_gone)| {
+            let copy = copy + u64::from(was_gone);
+            let held = Held::new(medium, self.length, generation + 1, copy)?;
+            Ok((held, was_gone))
+        });
         let (held, was_gone) = back.inspect_err(|stop| {
             let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             *ended = Some(stop.clone());
@@ -138,6 +142,18 @@ impl<'a> Payload<'a> {
         *turn = generation + 1;
         self.replace(Some(held));
         Ok(was_gone)
+    }
+
+    /// Another medium that is whole as far as its directories tell.
+    fn other(&self, damaged: &mut Vec<Inserted>, generation: u64, copy: u64) -> Option<Held> {
+        loop {
+            let medium = self.media.other(damaged)?;
+            let inserted = medium.device.inserted();
+            match Held::new(medium, self.length, generation, copy) {
+                Ok(held) => return Some(held),
+                Err(_) => damaged.push(inserted),
+            }
+        }
     }
 
     fn replace(&self, held: Option<Held>) -> Option<Arc<Held>> {
@@ -158,12 +174,15 @@ fn alone(mut held: Arc<Held>) -> Medium {
 }
 
 impl Held {
-    fn new(medium: Medium, length: u64, generation: u64) -> Result<Self> {
+    fn new(mut medium: Medium, length: u64, generation: u64, copy: u64) -> Result<Self> {
         let parts = placed(&medium.volume, length)?;
+        // Who reads has the map already; two of them at once would be much.
+        medium.map.chunks = Vec::new();
         Ok(Self {
             medium,
             parts,
             generation,
+            copy,
         })
     }
 
@@ -239,34 +258,36 @@ impl Source for Payload<'_> {
         }
     }
 
-    fn copy(&self) -> usize {
-        let damaged = self.damaged.lock();
-        damaged.unwrap_or_else(PoisonError::into_inner).len()
+    fn copy(&self) -> u64 {
+        self.held().map_or(0, |held| held.copy)
     }
 
-    fn elsewhere(&self, copy: usize) -> bool {
+    fn elsewhere(&self, copy: u64) -> bool {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-        if damaged.len() != copy {
-            return true;
-        }
         let Some(held) = self.held() else {
             return false;
         };
-        let (device, name) = (held.medium.device.clone(), held.medium.name());
+        if held.copy != copy {
+            return true;
+        }
+        let name = held.medium.name();
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = damaged.len();
+        damaged.push(held.medium.device.inserted());
         drop(held);
-        damaged.push(device);
-        let other = self.media.other(&damaged);
-        let other = other.and_then(|medium| Held::new(medium, self.length, *turn + 1).ok());
-        let Some(other) = other else {
-            damaged.pop();
+        let Some(other) = self.other(&mut damaged, *turn + 1, copy + 1) else {
+            damaged.truncate(before);
             return false;
         };
         *turn += 1;
-        self.media.changed(&name, &other.medium.name());
-        if let Some(left) = self.replace(Some(other)) {
-            // It is damaged: what else is wrong with it is told by nobody.
-            let _ = alone(left).release();
+        self.media.say(&format!(
+            "warning: the medium in {name} is damaged; the one in {} is the same, and the copying goes on from it",
+            other.medium.name()
+        ));
+        if let Some(left) = self.replace(Some(other))
+            && let Err(stop) = alone(left).release()
+        {
+            self.media.say(&stop.to_string());
         }
         true
     }

@@ -101,8 +101,8 @@ impl Choice {
         match line.trim().to_ascii_lowercase().as_str() {
             "r" | "retry" => Some(Self::Retry),
             "s" | "shell" if shell => Some(Self::Shell),
-            "b" | "boot" | "reboot" => Some(Self::Reboot),
-            "p" | "poweroff" => Some(Self::PowerOff),
+            "b" | "restart" | "reboot" => Some(Self::Reboot),
+            "p" | "off" | "poweroff" => Some(Self::PowerOff),
             _ => None,
         }
     }
@@ -141,15 +141,17 @@ fn after(stop: &Stop, cmdline: &Cmdline, console: &Console, retry: bool) {
     keyboards.load(console);
     loop {
         console.say(&question(retry, may_shell));
-        match choice(console, &mut keyboards, may_shell) {
-            Choice::Retry if retry => {
+        let line = console.read_line(|| keyboards.load(console));
+        match Choice::of(&line, may_shell) {
+            Some(Choice::Retry) if retry => {
                 console.say("trying again");
                 return;
             }
-            Choice::Retry => (),
-            Choice::Shell => shell(console),
-            Choice::Reboot => down_now(RebootCommand::Restart, console),
-            Choice::PowerOff => down_now(RebootCommand::PowerOff, console),
+            Some(Choice::Shell) => shell(console),
+            Some(Choice::Reboot) => down_now(RebootCommand::Restart, console),
+            Some(Choice::PowerOff) => down_now(RebootCommand::PowerOff, console),
+            // It is asked again.
+            Some(Choice::Retry) | None => (),
         }
     }
 }
@@ -180,16 +182,6 @@ fn question(retry: bool, shell: bool) -> String {
     format!(
         "nothing was started; type {retry}{shell}b to restart or p to switch off, and press Enter"
     )
-}
-
-/// Waits for a choice on any console.
-fn choice(console: &Console, keyboards: &mut Keyboards, shell: bool) -> Choice {
-    loop {
-        let line = console.read_line(|| keyboards.load(console));
-        if let Some(choice) = Choice::of(&line, shell) {
-            return choice;
-        }
-    }
 }
 
 fn down_now(command: RebootCommand, console: &Console) {
@@ -246,7 +238,7 @@ mod tests {
     #[test]
     fn a_letter_is_a_choice() {
         assert_eq!(Choice::of("r\n", false), Some(Choice::Retry));
-        assert_eq!(Choice::of(" Boot\r\n", false), Some(Choice::Reboot));
+        assert_eq!(Choice::of(" Reboot\r\n", false), Some(Choice::Reboot));
         assert_eq!(Choice::of("p", true), Some(Choice::PowerOff));
         assert_eq!(Choice::of("s", true), Some(Choice::Shell));
         for none in ["s", "", "\n", "x", "yes", "please no", "rr"] {

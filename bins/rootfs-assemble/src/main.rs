@@ -34,8 +34,8 @@ use std::process::ExitCode;
 
 use stage::{Stage, Tool};
 
-/// The stage version. Changelog. 1: the first. 2: the lock.
-const STAGE_VERSION: u32 = 2;
+/// The stage version. Changelog. 1: the first. 2: the lock. 3: sources of packages in a store whose path has a blank.
+const STAGE_VERSION: u32 = 3;
 
 fn main() -> ExitCode {
     if std::env::args_os()

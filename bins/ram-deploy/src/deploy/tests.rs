@@ -250,3 +250,38 @@ fn a_part_of_the_image_is_read_here_and_there() {
         "{error}"
     );
 }
+
+/// Two copies of a payload.
+struct Copies([Memory; 2], AtomicU64);
+
+impl Source for Copies {
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0[self.copy() as usize].read(offset, bytes)
+    }
+    fn forget(&self, _: u64, _: u64) {}
+    fn copy(&self) -> u64 {
+        self.1.load(Ordering::SeqCst)
+    }
+    fn elsewhere(&self, copy: u64) -> bool {
+        let turned = (self.1).compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
+        turned.is_ok() || copy == 0
+    }
+    fn place(&self, offset: u64) -> String {
+        format!("payload offset {offset}")
+    }
+}
+
+#[test]
+fn a_wrong_copy_is_left_for_another() {
+    let (bytes, map, payload) = image();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let mut wrong = payload.clone();
+    let middle = wrong.len() / 2;
+    wrong[middle] ^= 1;
+    let copies = |first, second| Copies([memory(first), memory(second)], AtomicU64::new(0));
+    to_file(&map, &copies(wrong.clone(), payload), &path).unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+    let stop = to_file(&map, &copies(wrong.clone(), wrong), &path).unwrap_err();
+    assert!(stop.to_string().contains("is damaged"), "{stop}");
+}

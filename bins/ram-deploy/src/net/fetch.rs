@@ -7,7 +7,8 @@
 //! fault → the same mirror again → the next mirror → … each was tried: a pause that grows → … no bytes for `limit`: the end
 //! ```
 //!
-//! A server that sends only whole files is of use too: what comes before the wanted byte is read and dropped.
+//! A server that sends only whole files is of use too, where no other is at hand: what comes before the wanted byte is read
+//! and dropped.
 //!
 //! Too slow is a fault as well: a mirror that sends a byte now and then would hold up everything for ever.
 //!
@@ -77,6 +78,8 @@ struct Body {
     file: String,
     /// Offset of the next byte in the file.
     next: u64,
+    /// Whether it is the whole file, sent by a server that sends nothing else.
+    whole: bool,
 }
 
 /// How fast the current mirror sends: what came while it was waited for.
@@ -349,16 +352,15 @@ impl<'a> Fetcher<'a> {
         if let Some(fault) = &self.ended {
             return Err(fault.clone());
         }
-        let whole = self.mirrors.get(self.current).is_some_and(|m| m.whole);
         let goes_on = |b: &Body| {
-            let is_near = b.next == wanted.from || whole && b.next < wanted.from;
+            let is_near = b.next == wanted.from || b.whole && b.next < wanted.from;
             b.file == wanted.file && is_near && b.connection.left() > 0
         };
         let mut begin = Instant::now();
         let mut body = match self.body.take() {
             Some(body) if goes_on(&body) => body,
             other => {
-                let body = self.ask(wanted, other)?;
+                let body = self.ask_for_a_part(wanted, other)?;
                 // Its first answer may take its time; one that answers often with little may not.
                 if self.pace.bytes == 0 {
                     begin = Instant::now();
@@ -385,29 +387,47 @@ impl<'a> Fetcher<'a> {
         paced.map(|()| n)
     }
 
-    /// Reads what comes before the byte `to`, and drops it.
-    fn skip(&mut self, body: &mut Body, to: u64) -> Result<(), Fault> {
+    /// Asks the current mirror, and where it sends the whole file for a part of it, others that may do better.
+    fn ask_for_a_part(&mut self, wanted: Wanted<'_>, kept: Option<Body>) -> Result<Body, Fault> {
+        let mut body = self.ask(wanted, kept)?;
+        while body.next < wanted.from {
+            body.whole = true;
+            let better = self.others().find(|n| {
+                let mirror = &self.mirrors[*n];
+                !mirror.whole && mirror.fault.is_none() && *n != self.current
+            });
+            self.sends_whole_files();
+            let Some(better) = better else { break };
+            self.ask_from_now_on(better);
+            body = self.ask(wanted, None)?;
+        }
+        Ok(body)
+    }
+
+    fn sends_whole_files(&mut self) {
         if let Some(mirror) = self.mirrors.get_mut(self.current)
             && !mirror.whole
         {
             mirror.whole = true;
             (self.tell)(&format!(
-                "{} sends only whole files (no ranges); what is not wanted of them is dropped",
+                "{} sends only whole files (no ranges): for tmpfs it sends them many times, for brd and zram once",
                 mirror.url
             ));
         }
+    }
+
+    /// Reads what comes before the byte `to`, and drops it.
+    fn skip(&mut self, body: &mut Body, to: u64) -> Result<(), Fault> {
         let mut dropped = vec![0; DROPPED];
-        let begin = Instant::now();
         while body.next < to {
             let most = (to - body.next).min(DROPPED as u64) as usize;
-            let waited = Instant::now();
+            let begin = Instant::now();
             let n = body.connection.read(&mut dropped[..most])? as u64;
             body.next += n;
-            self.pace
-                .count(waited.elapsed(), n, self.patience.silence)?;
+            // Nobody was silent meanwhile.
+            self.since += begin.elapsed();
+            self.pace.count(begin.elapsed(), n, self.patience.silence)?;
         }
-        // Nobody was silent meanwhile.
-        self.since += begin.elapsed();
         Ok(())
     }
 
@@ -431,6 +451,7 @@ impl<'a> Fetcher<'a> {
                         server: url.authority(),
                         file: wanted.file.to_owned(),
                         next: first,
+                        whole: false,
                     });
                 }
                 Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &path, &location)?,

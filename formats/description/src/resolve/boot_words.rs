@@ -14,11 +14,18 @@ enum Value {
     Switch,
     /// A number of seconds.
     Seconds,
+    /// One of these, or a person is asked.
+    Reaction(&'static [&'static str]),
     /// One of these.
     OneOf(&'static [&'static str]),
     /// Addresses of boot sets, with commas between them.
     Urls,
 }
+
+/// What a switch may be.
+const SWITCHES: [&str; 11] = [
+    "", "1", "y", "yes", "on", "true", "0", "n", "no", "off", "false",
+];
 
 /// The words, behind [`PREFIX`].
 const WORDS: &[(&str, Value)] = &[
@@ -26,7 +33,7 @@ const WORDS: &[(&str, Value)] = &[
     ("local", Value::Switch),
     (
         "on-error",
-        Value::OneOf(&["stop", "reboot", "poweroff", "shell"]),
+        Value::Reaction(&["stop", "reboot", "poweroff", "shell"]),
     ),
     ("resize", Value::Switch),
     ("shell", Value::Switch),
@@ -62,33 +69,59 @@ pub(super) fn check(word: &Word<'_>, span: Span, report: &mut Report) {
         return;
     };
     let given = word.value().unwrap_or_default();
-    if let Some(expected) = wrong(value, given) {
-        let fact = format!("{key} is {}", quoted(given));
-        let label = format!("expected {expected}");
-        report.add(error(code::BAD_COMMAND_LINE, span, fact, label));
+    let Some(expected) = wrong(value, given) else {
+        return;
+    };
+    let fact = format!("{key} is {}", quoted(given));
+    let label = format!("expected {expected}");
+    report.add(match value.stops() {
+        true => error(code::BAD_COMMAND_LINE, span, fact, label),
+        false => warning(code::IGNORED, span, fact, label),
+    });
+}
+
+impl Value {
+    /// Whether a wrong one stops the boot; others are taken for something else.
+    fn stops(&self) -> bool {
+        !matches!(self, Self::Switch | Self::Reaction(_))
     }
 }
 
 /// What was expected, where `given` is something else.
 fn wrong(value: &Value, given: &str) -> Option<String> {
     match value {
-        Value::Switch => (![
-            "", "1", "y", "yes", "on", "true", "0", "n", "no", "off", "false",
-        ]
-        .contains(&given))
-        .then(|| "nothing, or a switch such as =no".to_owned()),
+        Value::Switch => (!SWITCHES.contains(&given)).then(|| "nothing, or =no".to_owned()),
         Value::Seconds => {
             let digits = given
                 .strip_prefix("0x")
                 .map_or((given, 10), |hex| (hex, 16));
-            u64::from_str_radix(digits.0, digits.1)
-                .is_err()
-                .then(|| "a number of seconds".to_owned())
+            let number = u64::from_str_radix(digits.0, digits.1);
+            number.err().map(|_| "a number of seconds".to_owned())
         }
-        Value::OneOf(known) => {
+        Value::OneOf(known) | Value::Reaction(known) => {
             (!known.contains(&given)).then(|| format!("one of {}", known.join(", ")))
         }
-        Value::Urls => (!given.split(',').all(|url| url.starts_with("http://")))
-            .then(|| "http://SERVER/DIRECTORY; several with commas between them".to_owned()),
+        Value::Urls => {
+            let mut urls = given.split(',').filter(|url| !url.is_empty());
+            (!urls.all(is_url))
+                .then(|| "http://SERVER/DIRECTORY; several with commas between them".to_owned())
+        }
     }
+}
+
+/// As ram-deploy reads it.
+fn is_url(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("tftp://"));
+    let Some((authority, path)) = rest.map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+    else {
+        return false;
+    };
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    let is_plain = !authority.contains(['@', '[', '\\']) && !path.contains(['?', '#']);
+    is_plain
+        && !host.is_empty()
+        && port.parse::<u16>().is_ok()
+        && url.bytes().all(|b| b.is_ascii_graphic())
 }

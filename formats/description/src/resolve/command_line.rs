@@ -63,9 +63,14 @@ pub(super) fn read_line(node: &Node, report: &mut Report) -> Line {
             label,
         ));
     }
-    for word in &words {
+    // What follows is for the system's init.
+    let end = words.iter().position(|word| word.raw == "--");
+    for (n, word) in words.iter().enumerate() {
         let span = place(word, attribute.value_span, &attribute.value, report);
         refuse_control(word, span, report);
+        if end.is_none_or(|end| n < end) {
+            boot_words::check(word, span, report);
+        }
         if read_word(word, span, &mut line, report) {
             line.rest.push(word.raw.to_owned());
         }
@@ -114,7 +119,7 @@ fn read_word(word: &Word<'_>, span: Span, line: &mut Line, report: &mut Report) 
             let label = format!("of KIWI's words at boot there are {}", KIWI.join(", "));
             report.add(warning(code::IGNORED, span, fact, &label).help("take it out"));
         }
-        _ => boot_words::check(word, span, report),
+        _ => {}
     }
     true
 }

@@ -1,6 +1,8 @@
 use super::*;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn a_redirection_is_a_path_or_another_server() {
@@ -182,41 +184,96 @@ fn a_server_that_drips_is_not_waited_for_for_ever() {
     assert!(fault.starts_with("too little arrived for"), "{fault}");
 }
 
-/// A server without ranges sends everything each time; one whose body goes on is not asked again.
-#[test]
-fn a_server_without_ranges_is_of_use() {
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = std::sync::Arc::clone(&asked);
-    let file: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
-    let body = file.clone();
+/// A server that sends the whole file each time, and how often it was asked.
+fn without_ranges() -> (Url, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
     let url = server(move |client, _| {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
-        let _ = client.write_all(&[head.as_bytes(), &body].concat());
+        count.fetch_add(1, Ordering::Relaxed);
+        let _ = client.write_all(&[WHOLE.as_bytes(), &numbers()].concat());
     });
+    (url, asked)
+}
+
+const WHOLE: &str = "HTTP/1.0 200 OK\r\nContent-Length: 200000\r\n\r\n";
+
+fn numbers() -> Vec<u8> {
+    (0..SIZE).map(|n| (n % 251) as u8).collect()
+}
+
+/// Reads 1000 bytes at each offset; gives what was told.
+fn read_at(urls: Vec<Url>, offsets: &[u64], mut after: impl FnMut(u64)) -> Vec<String> {
     let told = std::sync::Mutex::new(Vec::new());
     let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
     let patience = Patience {
         silence: SILENCE,
         limit: SILENCE,
     };
-    let mut fetcher = Fetcher::new(vec![url], patience, Box::new(|_| Ok(Vec::new())), &tell);
-    // From the middle on, farther on past a gap, and back: the last needs another answer.
-    for (from, answers) in [(100_000, 1), (150_000, 1), (5, 2), (1005, 2)] {
+    let mut fetcher = Fetcher::new(urls, patience, Box::new(|_| Ok(Vec::new())), &tell);
+    for from in offsets {
         let mut bytes = vec![0; 1000];
         let wanted = Wanted {
-            from,
+            from: *from,
             ..Wanted::whole("f", SIZE as u64)
         };
         fetcher.fill(wanted, &mut bytes).unwrap();
-        assert!(bytes == file[from as usize..][..1000], "{from}");
-        let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(asked, answers, "{from}");
+        assert!(bytes == numbers()[*from as usize..][..1000], "{from}");
+        after(*from);
     }
     drop(fetcher);
-    let told = told.into_inner().unwrap();
+    told.into_inner().unwrap()
+}
+
+/// A server without ranges sends everything each time; one whose body goes on is not asked again.
+#[test]
+fn a_server_without_ranges_is_of_use() {
+    let (url, asked) = without_ranges();
+    // From the middle on, farther on past a gap, and back: that needs another answer.
+    let expected = [(100_000, 1), (150_000, 1), (5, 2), (1005, 2)];
+    let mut answers = expected.iter();
+    let told = read_at(vec![url], &expected.map(|(from, _)| from), |_| {
+        let (from, answers) = answers.next().unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), *answers, "{from}");
+    });
     assert!(
         matches!(&told[..], [line] if line.contains("no ranges")),
+        "{told:?}"
+    );
+}
+
+/// One that has ranges is asked instead, where there is one that answers.
+#[test]
+fn a_server_with_ranges_is_better() {
+    let ranges = server(|client, from| {
+        let answer = [head(from, SIZE - 1, SIZE).as_bytes(), &numbers()[from..]].concat();
+        let _ = client.write_all(&answer);
+    });
+    let (url, asked) = without_ranges();
+    let told = read_at(vec![url, ranges], &[100_000, 5, 150_000], |_| ());
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "{told:?}");
+    let (url, _) = without_ranges();
+    let nobody = Url::parse("http://127.0.0.1:1").unwrap();
+    read_at(vec![url, nobody], &[100_000, 5, 150_000], |_| ());
+}
+
+/// A server that breaks off while what comes before the wanted byte is dropped is asked again, however long that took.
+#[test]
+fn a_break_before_the_wanted_byte_is_no_end() {
+    let asked = AtomicUsize::new(0);
+    let url = server(move |client, _| {
+        let _ = client.write_all(WHOLE.as_bytes());
+        if asked.fetch_add(1, Ordering::Relaxed) > 0 {
+            let _ = client.write_all(&numbers());
+            return;
+        }
+        for piece in numbers().chunks(22_000).take(4) {
+            let _ = client.write_all(piece);
+            std::thread::sleep(SILENCE * 2 / 5);
+        }
+    });
+    let told = read_at(vec![url], &[100_000], |_| ());
+    assert!(
+        told.iter().any(|line| line.contains("too early; going on")),
         "{told:?}"
     );
 }
