@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::http::{Answer, Connection, Fault};
+use super::redirect::target;
 use super::url::Url;
 
 /// Redirections that are followed in a row.
@@ -454,7 +455,7 @@ impl<'a> Fetcher<'a> {
                         whole: false,
                     });
                 }
-                Answer::Elsewhere(location) => (url, path) = elsewhere(&url, &path, &location)?,
+                Answer::Elsewhere(location) => (url, path) = target(&url, &path, &location)?,
             }
         }
         Err(format!("sends {path} from one place to another for ever"))
@@ -475,48 +476,6 @@ impl<'a> Fetcher<'a> {
         }
         Err(last)
     }
-}
-
-/// The server and path that a redirection from `path` names (RFC 3986, 5.2).
-fn elsewhere(url: &Url, path: &str, location: &str) -> Result<(Url, String), Fault> {
-    let refuse = |why| format!("sends to {location}: {why}");
-    let to = location.split('#').next().unwrap_or_default();
-    if !to.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(refuse("expected no blanks in it".to_owned()));
-    }
-    let head = to.split(['/', '?']).next().unwrap_or_default();
-    if head.contains(':') || to.starts_with("//") {
-        let whole = match head.is_empty() {
-            true => format!("http:{to}"),
-            false => to.to_owned(),
-        };
-        let rest = whole.splitn(4, '/').nth(3).unwrap_or_default();
-        let host = Url::parse(whole.split('?').next().unwrap_or_default());
-        return Ok((host.map_err(refuse)?, format!("/{rest}")));
-    }
-    let file = path.split('?').next().unwrap_or_default();
-    let directory = file.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let path = match to.chars().next() {
-        None => path.to_owned(),
-        Some('/') => to.to_owned(),
-        Some('?') => format!("{file}{to}"),
-        Some(_) => normal(&format!("{directory}/{to}")),
-    };
-    Ok((url.clone(), path))
-}
-
-/// `path` without `.` and `..`.
-fn normal(path: &str) -> String {
-    let (file, query) = path.split_at(path.find('?').unwrap_or(path.len()));
-    let mut parts: Vec<&str> = Vec::new();
-    for part in file.split('/').skip(1) {
-        match part {
-            "." => (),
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}{query}", parts.join("/"))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod fetch;
 mod http;
 mod link;
 pub mod local;
+mod redirect;
 pub mod source;
 pub mod url;
 pub mod words;

@@ -4,30 +4,6 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-#[test]
-fn a_redirection_is_a_path_or_another_server() {
-    let url = Url::parse("http://a/b").unwrap();
-    let to = |location| {
-        let found = elsewhere(&url, "/b/ramforge/map?old", location);
-        found.map(|(url, path)| format!("{}{path}", url.authority()))
-    };
-    for (location, expected) in [
-        ("/c/map?x=1", "a/c/map?x=1"),
-        ("http://o:81/c/map?x=1", "o:81/c/map?x=1"),
-        ("//o/c#f", "o/c"),
-        ("http://o", "o/"),
-        ("frames", "a/b/ramforge/frames"),
-        ("../c/./map?u=http://x/..", "a/b/c/map?u=http://x/.."),
-        ("../../../map", "a/map"),
-        ("?new", "a/b/ramforge/map?new"),
-    ] {
-        assert_eq!(to(location).as_deref(), Ok(expected), "{location}");
-    }
-    let fault = to("https://o/c").unwrap_err();
-    assert!(fault.contains("every byte is verified"), "{fault}");
-    assert!(to("/c\r\nX: y").is_err() && to("ftp:c").is_err());
-}
-
 /// A server may say something before its answer, and a field in another encoding.
 #[test]
 fn what_is_said_before_the_answer_is_no_answer() {
