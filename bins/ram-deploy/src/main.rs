@@ -54,7 +54,8 @@ fn deploy() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What systemd.exec(5) sets for `ExecStopPost=`: `success` too where the unit is stopped on the way to the root.
+/// What systemd.exec(5) sets for `ExecStopPost=`: `success` too where the unit is stopped on the way to the root, and for a
+/// oneshot unit TERM where somebody stops it before.
 fn ended() -> ExitCode {
     let variable = |name| std::env::var(name).unwrap_or_default();
     let (result, status) = (variable("SERVICE_RESULT"), variable("EXIT_STATUS"));
@@ -64,12 +65,16 @@ fn ended() -> ExitCode {
         ("success", _) | (_, "TERM" | "HUP" | "INT") => return ExitCode::SUCCESS,
         _ => (),
     }
-    let fact = format!(
-        "ram-deploy did not end its work: {} {status}",
-        variable("EXIT_CODE")
-    );
+    let how = match status.as_str() {
+        "" => result,
+        status => format!("{} {status}", variable("EXIT_CODE")),
+    };
+    let fact = format!("ram-deploy did not end its work: {how}");
     let way_out = match status.as_str() {
-        "KILL" => "this is most often too little RAM: add RAM, and report it where there is enough",
+        // Rust's own end where memory cannot be had is ABRT.
+        "KILL" | "ABRT" => {
+            "this is most often too little RAM: add RAM, and report it where there is enough"
+        }
         _ => "report it with this line",
     };
     let cmdline = Cmdline::of_kernel().unwrap_or_default();

@@ -19,6 +19,8 @@ use parts::Part;
 
 /// How often a thread looks whether the others let go of a medium that is gone.
 const MOMENT: Duration = Duration::from_millis(5);
+/// Other media that are turned to: a stick that comes and goes is another one each time.
+const COPIES: u64 = 16;
 
 /// The media that this machine has.
 pub trait Media: Sync {
@@ -270,6 +272,9 @@ impl Source for Payload<'_> {
         if held.copy != copy {
             return true;
         }
+        if copy >= COPIES {
+            return false;
+        }
         let name = held.medium.name();
         let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         let before = damaged.len();
@@ -287,7 +292,7 @@ impl Source for Payload<'_> {
         if let Some(left) = self.replace(Some(other))
             && let Err(stop) = alone(left).release()
         {
-            self.media.say(&stop.to_string());
+            self.media.say(&format!("warning: {stop}"));
         }
         true
     }

@@ -56,12 +56,12 @@ pub(crate) fn get(store: &Store, name: &str, output: Option<&Path>) -> Result<()
     tmp.persist(to).map(drop).map_err(|e| e.error).at(to)
 }
 
-/// What the caller's umask leaves of 0666.
+/// What the caller's umask leaves of 0666. It is read, not set and set back: other threads make files meanwhile.
 pub(crate) fn of_a_new_file() -> fs::Permissions {
-    let none = rustix::fs::Mode::empty();
-    let umask = rustix::process::umask(none);
-    rustix::process::umask(umask);
-    fs::Permissions::from_mode(0o666 & !umask.bits())
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let umask = umask.and_then(|text| u32::from_str_radix(text.trim(), 8).ok());
+    fs::Permissions::from_mode(0o666 & !umask.unwrap_or(0o022))
 }
 
 /// An object by its digest or its whole reference, and the size that the reference says.

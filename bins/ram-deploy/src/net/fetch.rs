@@ -64,6 +64,8 @@ struct Mirror {
     url: Url,
     /// Why it was of no use the last time.
     fault: Option<Fault>,
+    /// When that was.
+    failed: Option<Instant>,
     /// Whether it sent bytes that were wrong.
     lied: bool,
     /// Whether it is known to send only whole files.
@@ -175,6 +177,7 @@ impl<'a> Fetcher<'a> {
         let mirror = |url| Mirror {
             url,
             fault: None,
+            failed: None,
             lied: false,
             whole: false,
         };
@@ -313,6 +316,7 @@ impl<'a> Fetcher<'a> {
             (self.tell)(&format!("{} at {place}: {fault}; going on", mirror.url));
         }
         mirror.fault = Some(fault);
+        mirror.failed = Some(Instant::now());
         self.faults += 1;
         let came = std::mem::take(&mut self.progress);
         // The first mirror is asked twice in a row, so that then every one had its turn.
@@ -393,16 +397,20 @@ impl<'a> Fetcher<'a> {
         let mut body = self.ask(wanted, kept)?;
         while body.next < wanted.from {
             body.whole = true;
-            let better = self.others().find(|n| {
-                let mirror = &self.mirrors[*n];
-                !mirror.whole && mirror.fault.is_none() && *n != self.current
-            });
             self.sends_whole_files();
-            let Some(better) = better else { break };
+            let Some(better) = self.better() else { break };
             self.ask_from_now_on(better);
             body = self.ask(wanted, None)?;
         }
         Ok(body)
+    }
+
+    /// A mirror that may have ranges, and has not failed lately.
+    fn better(&self) -> Option<usize> {
+        self.others().find(|n| {
+            let Mirror { whole, failed, .. } = self.mirrors[*n];
+            !whole && failed.is_none_or(|when| when.elapsed() >= self.patience.limit)
+        })
     }
 
     fn sends_whole_files(&mut self) {
