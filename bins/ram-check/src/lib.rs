@@ -8,11 +8,8 @@
 mod boot;
 pub mod check;
 mod choice;
-mod figures;
 mod here;
-mod input;
 mod judge;
-mod known;
 mod least;
 mod login;
 mod machines;
@@ -24,7 +21,6 @@ mod reserved;
 mod search;
 mod table;
 mod warning;
-mod working;
 
 pub use here::Host;
 pub use login::Credentials;

@@ -6,7 +6,6 @@ mod arguments;
 mod export;
 mod gc;
 mod inspect;
-mod measured;
 mod objects;
 mod pin;
 mod rebuild;

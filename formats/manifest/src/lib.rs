@@ -44,6 +44,4 @@ pub use plan::{
 pub use rootfs::{InstalledPackage, Kernel, Rootfs};
 pub use secret::without_credentials;
 pub use section::{Section, schemas};
-pub use verdict::{
-    MachineVerdict, Measured, Memory, Moment, Proof, StoreNeed, Term, Verdict, WorkingSet,
-};
+pub use verdict::{MachineVerdict, Measured, Memory, Moment, Proof, StoreNeed, Term, Verdict};
