@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, Example, answering, areas, boot, command, example, flip, root, run, scratch, slot,
-    sparse_copy, store, text, this_run, without_dracut,
+    Booted, Example, answering, areas, boot, command, example, flip, holding, root, run, scratch,
+    slot, sparse_copy, store, text, this_run, without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 use serde_json::Value;
@@ -113,8 +113,15 @@ fn too_little_ram_is_one_sentence() {
     assert!(!end.log().contains("login:"), "{}", end.tail());
 }
 
-/// The verdict of ram-check about a medium that it boots.
+/// The verdict of ram-check about a medium that it boots, and that holds.
 fn proved(vm: &Example, options: &[&str]) -> Value {
+    let (code, verdict) = judged(vm, options);
+    assert_eq!(code, 0, "{options:?}: {verdict}");
+    verdict
+}
+
+/// The exit code and the verdict of ram-check about a medium.
+fn judged(vm: &Example, options: &[&str]) -> (i32, Value) {
     let _slot = slot();
     let output = command(root().join("target/release/ram-check"))
         .env("RAMFORGE_STORE", store())
@@ -124,9 +131,9 @@ fn proved(vm: &Example, options: &[&str]) -> Value {
         .output()
         .unwrap();
     let said = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{options:?}: {said}");
-    let mut manifest: Value = serde_json::from_slice(&output.stdout).unwrap();
-    manifest["verdict"].take()
+    let manifest = serde_json::from_slice(&output.stdout);
+    let mut manifest: Value = manifest.unwrap_or_else(|e| panic!("{options:?}: {e}: {said}"));
+    (output.status.code().unwrap(), manifest["verdict"].take())
 }
 
 /// Seconds, others in every run of the tests: what an earlier run proved says nothing of today's program.
@@ -184,6 +191,45 @@ fn what_is_said_to_be_left_is_left() {
             "{available} MiB available of {ram_mib}, {left} stated"
         );
     }
+}
+
+/// A system whose services take more than a small one needs more than is stated without a measurement: with what one boot
+/// has measured, every later statement is right, of all RAM stores.
+#[test]
+fn what_the_services_take_counts_once_it_is_measured() {
+    let vm = holding();
+    let assumed = vm.least_ram_mib();
+    let (code, verdict) = judged(&vm, &["--boot", "--ram", &assumed.to_string()]);
+    println!("{assumed} MiB: {}", verdict["sentence"]);
+    assert_eq!(code, 4, "{verdict}");
+
+    let scratch = scratch();
+    let login = login(scratch.path());
+    let measured = proved(&vm, &["--measure", "--login", &login]);
+    let kib = measured["working_set"]["kib"].as_u64().unwrap();
+    println!("{kib} KiB measured");
+    // 300 MiB are held, and the rest is that of a small system.
+    assert!((350 << 10..380 << 10).contains(&kib), "{measured}");
+
+    let later = proved(&vm, &["--firmware", "uefi"]);
+    assert_eq!(later["working_set"], measured["working_set"]);
+    let stated = later["least_ram_mib"].as_u64().unwrap();
+    assert!((assumed + 200..assumed + 350).contains(&stated), "{later}");
+    for (store, before) in later["stores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["brd", "zram", "tmpfs"])
+    {
+        assert_eq!(store["store"], before);
+        let least = store["least_ram_mib"].as_u64().unwrap();
+        assert!(least > vm.least_ram_with(before) + 200, "{store}");
+    }
+    let (code, refused) = judged(&vm, &["--ram", &assumed.to_string()]);
+    assert_eq!(code, 4, "{refused}");
+    let proof = proved(&vm, &["--boot"]);
+    println!("{}", proof["sentence"]);
+    assert_eq!(proof["proof"]["ram_mib"], stated);
 }
 
 /// Other signs than the login prompt: a text on the serial line, and a port that answers, long after the text.

@@ -54,6 +54,7 @@ fn count(cx: &mut Context, _: &Nothing, input: Input) -> Result<Verdict> {
         sentence: format!("{} packages", packages.len()),
         stores: Vec::new(),
         warnings: Vec::new(),
+        working_set: None,
         measured: None,
         proof: None,
     })

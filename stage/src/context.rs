@@ -202,16 +202,32 @@ impl Context {
         self.found_of(&manifest::part_key(self.name, part, facts)?, part, facts)
     }
 
+    /// As [`found`](Self::found), without a line in the journal: for what enters the stage's own key, before the stage
+    /// has begun.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn known<F: Serialize, T: serde::de::DeserializeOwned>(
+        &self,
+        part: &str,
+        facts: &F,
+    ) -> Result<Option<T>> {
+        self.known_of(&manifest::part_key(self.name, part, facts)?)
+    }
+
+    fn known_of<T: serde::de::DeserializeOwned>(&self, key: &StageKey) -> Result<Option<T>> {
+        let found = self.store.action(key)?;
+        let whole = found.filter(|found| objects_present(&self.store, found));
+        Ok(whole.and_then(|found| serde_json::from_value(found).ok()))
+    }
+
     fn found_of<F: Serialize, T: serde::de::DeserializeOwned>(
         &self,
         key: &StageKey,
         part: &str,
         facts: &F,
     ) -> Result<Option<T>> {
-        if let Some(found) = self.store.action(key)?
-            && objects_present(&self.store, &found)
-            && let Ok(outcome) = serde_json::from_value(found)
-        {
+        if let Some(outcome) = self.known_of(key)? {
             let (stage, name) = (self.name.to_owned(), part.to_owned());
             self.log.append(Event::PartStarted {
                 stage: stage.clone(),
@@ -245,6 +261,12 @@ impl Context {
     /// [`manifest::Error`] where it is missing or damaged.
     pub fn section<S: manifest::Section>(&self) -> Result<S> {
         Ok(self.manifest.section()?)
+    }
+
+    /// The image's name, `NAME.ARCH-VERSION`, where the manifest has one: for messages and the journal only, no part of any
+    /// key.
+    pub fn image(&self) -> Option<String> {
+        self.manifest.image_name()
     }
 
     /// Where a value of the plan stands in the description: for messages only, no part of any key.

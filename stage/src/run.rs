@@ -41,6 +41,7 @@ pub struct Stage<O, I, S> {
     narrow: fn(&O, &mut I),
     identity: fn(&Context, &O, &I) -> Result<Value>,
     judge: fn(&S) -> bool,
+    found: fn(&Context, &S) -> Result<()>,
     show: fn(&Context, &O, &S) -> Result<()>,
 }
 
@@ -62,6 +63,7 @@ impl<O, I, S> Stage<O, I, S> {
             narrow: |_, _| (),
             identity: |_, _, _| Ok(Value::Null),
             judge: |_| true,
+            found: |_, _| Ok(()),
             show: |_, _, _| Ok(()),
         }
     }
@@ -92,6 +94,13 @@ impl<O, I, S> Stage<O, I, S> {
     #[must_use]
     pub fn judge(mut self, judge: fn(&S) -> bool) -> Self {
         self.judge = judge;
+        self
+    }
+
+    /// Tells the journal of what a section says that is found in the store, besides that it is.
+    #[must_use]
+    pub fn found(mut self, found: fn(&Context, &S) -> Result<()>) -> Self {
+        self.found = found;
         self
     }
 
@@ -387,6 +396,7 @@ fn in_journal<O, I, S: Section>(
             part: None,
         })?;
         cx.say("nothing to do, the result is in the store");
+        (stage.found)(cx, &section)?;
         journal_finished(cx, key, stored(cx, &section)?.1, begin)?;
         return Ok(section);
     }

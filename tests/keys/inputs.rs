@@ -79,10 +79,11 @@ pub const ROWS: &[Row] = &[
     row("ram-check --here", |_, _, call| call.options = vec![("ram-check", "--here".into())], &["ram-check options.ram"]),
     row("ram-check --machines", machines, &["ram-check options.machines"]),
     row("ram-check --picture and --svg, which show what is recorded", |_, _, call| call.options = vec![("ram-check", "--picture --svg /dev/null".into())], NOTHING),
-    row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
+    row("ram-check --timeout, --firmware and --up without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi --up tcp:80".into())], NOTHING),
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
     row("ram-check --least", |_, _, call| call.options = vec![("ram-check", "--least".into())], LEAST),
     row("ram-check --boot --up and --login", boot_and_login, BOOT_AND_LOGIN),
+    row("ram-check --measure", measure, MEASURE),
     row("rootfs-assemble: where the tree lives, how old metadata may be, where credentials are", |_, _, call| call.options = vec![("rootfs-assemble", "--build-tree disk --max-age 1 --auth /dev/null".into())], NOTHING),
     row("rootfs-assemble --refresh of what has not changed", |_, _, call| call.options = vec![("rootfs-assemble", "--refresh".into())], NOTHING),
 
@@ -152,6 +153,19 @@ const LEAST: &[&str] = &[
     "ram-check media.iso",
     "ram-check options.firmware",
     "ram-check options.least",
+    "ram-check options.timeout",
+    "ram-check options.up",
+    "ram-check tools.qemu-system-x86_64",
+    "ram-check tools.setpriv",
+];
+
+const MEASURE: &[&str] = &[
+    "ram-check identity.accelerator",
+    "ram-check identity.firmware",
+    "ram-check media.iso",
+    "ram-check options.firmware",
+    "ram-check options.login",
+    "ram-check options.measure",
     "ram-check options.timeout",
     "ram-check options.up",
     "ram-check tools.qemu-system-x86_64",
@@ -228,9 +242,17 @@ fn machines(place: &Place, _: &Path, call: &mut Call) {
 
 /// Somebody who logs in; the name alone is in the key.
 fn boot_and_login(place: &Place, _: &Path, call: &mut Call) {
+    with_login(place, call, "--boot --up target:multi-user");
+}
+
+fn measure(place: &Place, _: &Path, call: &mut Call) {
+    with_login(place, call, "--measure");
+}
+
+fn with_login(place: &Place, call: &mut Call, options: &str) {
     let file = place.path("login");
     fs::write(&file, "root:linux\n").unwrap();
-    let options = format!("--boot --up target:multi-user --login {}", file.display());
+    let options = format!("{options} --login {}", file.display());
     call.options = vec![("ram-check", options)];
 }
 

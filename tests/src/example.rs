@@ -125,13 +125,7 @@ pub fn debian_13() -> Example {
 /// # Panics
 /// As [`example`].
 pub fn answering() -> Example {
-    let description = shared().join("answering-description");
-    let from = root().join("examples/debian-vm");
-    let options = [("INITRD_INJECT", "--base native")];
-    built(&description, "answering", &options, || {
-        let _ = std::fs::remove_dir_all(&description);
-        crate::run("cp", &[&"-a", &from, &description]);
-        let units = description.join("root/etc/systemd/system");
+    with_units("answering", |units| {
         let wanted = units.join("sockets.target.wants");
         std::fs::create_dir_all(&wanted).unwrap();
         let socket = "[Socket]\nListenStream=8080\nAccept=yes\n";
@@ -139,6 +133,42 @@ pub fn answering() -> Example {
         let service = "[Service]\nExecStart=/bin/echo hello\nStandardOutput=socket\n";
         std::fs::write(units.join("hello@.service"), service).unwrap();
         std::os::unix::fs::symlink("../hello.socket", wanted.join("hello.socket")).unwrap();
+    })
+}
+
+/// debian-vm without dracut in whose system a service holds 300 MiB in a tmpfs before anybody can log in; where there is no
+/// RAM for that within 90 s, the machine goes off. The disk is another one in every run of the tests: what an earlier run has measured
+/// is not known.
+///
+/// # Panics
+/// As [`example`].
+pub fn holding() -> Example {
+    with_units("holding", |units| {
+        let needs = units.join("serial-getty@ttyS0.service.requires");
+        std::fs::create_dir_all(&needs).unwrap();
+        let service = format!(
+            "# {}\n[Unit]\nBefore=serial-getty@ttyS0.service\nFailureAction=poweroff-force\n\
+             [Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=90\n\
+             ExecStart=/bin/sh -c 'mkdir /run/held && mount -t tmpfs -o size=320m held /run/held && \
+             head -c 300M /dev/zero >/run/held/data'\n",
+            this_run()
+        );
+        std::fs::write(units.join("hold.service"), service).unwrap();
+        std::os::unix::fs::symlink("../hold.service", needs.join("hold.service")).unwrap();
+    })
+}
+
+/// debian-vm on the native base with more units in its system.
+fn with_units(id: &str, write: impl FnOnce(&Path)) -> Example {
+    let description = shared().join(format!("{id}-description"));
+    let from = root().join("examples/debian-vm");
+    let options = [("INITRD_INJECT", "--base native")];
+    built(&description, id, &options, || {
+        let _ = std::fs::remove_dir_all(&description);
+        crate::run("cp", &[&"-a", &from, &description]);
+        let units = description.join("root/etc/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        write(&units);
     })
 }
 

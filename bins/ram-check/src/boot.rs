@@ -1,19 +1,18 @@
-//! `--boot`: the medium in QEMU, until it is up or will not come up.
+//! A boot: the medium in QEMU, until it is up or will not come up.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use journal::Event;
 use manifest::{Memory, Object, Proof};
-use serde_json::{Map, Value, json};
 use stage::{At, Context, Error, Result};
 
-use crate::check::Input;
-use crate::login;
+use crate::input::Input;
 use crate::options::Options;
 use crate::qemu::{self, Accelerator, Bus, Firmware, Guest, Machine, Outcome, Up};
+use crate::{known, login};
 
 /// The medium as a file, for machines one after the other.
 pub(crate) struct Stand<'a> {
@@ -30,19 +29,8 @@ pub(crate) struct Booted {
     pub(crate) proof: Proof,
     pub(crate) outcome: Outcome,
     pub(crate) time: Duration,
-}
-
-/// Boots the medium as a CD in a machine with `ram_mib` MiB. Gives the proof, and the same in words.
-pub(crate) fn prove(
-    cx: &Context,
-    options: &Options,
-    input: &Input,
-    ram_mib: u64,
-) -> Result<(Booted, String)> {
-    let stand = Stand::new(cx, options, input)?;
-    let booted = stand.boot(ram_mib, Duration::from_secs(options.timeout))?;
-    let words = words(&booted, &options.up);
-    Ok((booted, words))
+    /// When it got where.
+    pub(crate) milliseconds: BTreeMap<String, u64>,
 }
 
 impl<'a> Stand<'a> {
@@ -92,12 +80,14 @@ impl<'a> Stand<'a> {
             screen: self.screen(&mut guest, &outcome)?,
             log: cx.store().put(guest.log().as_bytes())?,
         };
-        record(cx, &guest, &proof, outcome.is_up().then_some(time))?;
+        let milliseconds = times(&guest, &proof.result, outcome.is_up().then_some(time));
+        known::record(cx, &proof, &milliseconds, false)?;
         figures.map_err(|error| unread(&proof, &error))?;
         Ok(Booted {
             proof,
             outcome,
             time,
+            milliseconds,
         })
     }
 
@@ -168,47 +158,23 @@ fn free_port() -> Result<u16> {
     Ok(address.port())
 }
 
-fn words(booted: &Booted, up: &Up) -> String {
-    let Proof {
-        ram_mib, firmware, ..
-    } = &booted.proof;
-    let place = format!("with {ram_mib} MiB and {firmware} in QEMU");
-    let sign = up.words();
-    match &booted.outcome {
-        Outcome::Login | Outcome::Up => {
-            let inside = booted.proof.memory.as_ref();
-            let inside = inside.map(|m| format!(", {} MiB available inside", m.available_mib));
-            format!("reached {sign} {place}{}", inside.unwrap_or_default())
-        }
-        Outcome::Refused(sentence) => format!("stopped {place}: {sentence}"),
-        Outcome::Panic => format!("ended in a kernel panic {place}"),
-        Outcome::Emergency => format!("ended in emergency mode {place}"),
-        Outcome::Exit => format!("switched itself off {place}"),
-        Outcome::Timeout => {
-            let seconds = booted.time.as_secs();
-            format!("did not reach {sign} within {seconds} s {place}")
-        }
-    }
-}
-
-/// Times belong to the journal, not to the manifest: those of the marks and, where it is none of them, of the sign that
-/// the system is up.
-fn record(cx: &Context, guest: &Guest, proof: &Proof, up: Option<Duration>) -> Result<()> {
+/// When the machine got where: the times of the marks and, where it is none of them, of the sign that the system is up.
+fn times(guest: &Guest, result: &str, up: Option<Duration>) -> BTreeMap<String, u64> {
     let marks = guest.marks();
-    let marks = marks.iter().map(|m| (m.name.to_owned(), millis(m.at)));
-    let mut times = Map::from_iter(marks);
+    let mut times: BTreeMap<_, _> = marks
+        .iter()
+        .map(|m| (m.name.to_owned(), millis(m.at)))
+        .collect();
     if let Some(time) = up {
-        times.entry(&proof.result).or_insert_with(|| millis(time));
+        times
+            .entry(result.to_owned())
+            .or_insert_with(|| millis(time));
     }
-    cx.journal(Event::Custom {
-        stage: cx.stage().to_owned(),
-        name: "boot".to_owned(),
-        data: json!({"proof": proof, "milliseconds": times}),
-    })
+    times
 }
 
-fn millis(time: Duration) -> Value {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into()
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The stage's error, with its exit code.

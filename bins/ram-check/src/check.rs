@@ -1,21 +1,23 @@
 //! The stage's verb: from the manifest to the verdict.
 
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use manifest::{MachineVerdict, Measured, Object, Proof, Section, StoreNeed, Verdict};
+use manifest::{MachineVerdict, Measured, Proof, Section, StoreNeed, Verdict, WorkingSet};
 use ram_deploy::cmdline::Cmdline;
-use ram_deploy::store::{self, Kind};
-use serde::{Deserialize, Serialize};
+use ram_deploy::store::Kind;
 use serde_json::{Value, json};
 use stage::{At, Context, Error, Result, Tool};
 
 use crate::choice::Choice;
+pub use crate::input::Input;
+use crate::input::facts;
 use crate::judge::{self, Asked, Judgement};
+use crate::known::{Boots, Known};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
 use crate::picture::{Picture, file};
-use crate::{boot, least, qemu, reserved, table, warning};
+use crate::{boot, known, least, qemu, table, warning, working};
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
 /// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
@@ -27,103 +29,8 @@ use crate::{boot, least, qemu, reserved, table, warning};
 /// 13: counts free pages that the kernel does not offer; huge pages and octal sizes of the command line; warnings.
 /// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
 /// stated machine itself is measured; the command line's word on growing; sizes that no machine holds are refused.
-pub const VERSION: u32 = 14;
-
-/// Bytes of a kernel image that hold its boot header.
-const HEADER: u64 = 0x300;
-/// More bytes, and more files, than any machine has RAM for: sums of less do not overflow.
-const MOST_BYTES: u64 = 1 << 52;
-const MOST_ENTRIES: u64 = 1 << 40;
-
-/// What the stage reads.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Input {
-    plan: PlanInput,
-    rootfs: RootfsInput,
-    disk: DiskInput,
-    initrd: InitrdInput,
-    /// The medium, which `--boot` and `--least` boot.
-    pub(crate) media: MediaInput,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct PlanInput {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ramdisk: Option<RamdiskInput>,
-    oem: OemInput,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RamdiskInput {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    size_kib: Option<u64>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OemInput {
-    resize: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RootfsInput {
-    entries: u64,
-    kernel: KernelInput,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct KernelInput {
-    image: Object,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct DiskInput {
-    size: u64,
-    data_bytes: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    erofs: Option<ErofsInput>,
-}
-
-/// Of the image for the RAM store `erofs` only what RAM must hold counts.
-#[derive(Debug, Serialize, Deserialize)]
-struct ErofsInput {
-    data_bytes: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct InitrdInput {
-    image: SizeInput,
-    unpacked_bytes: u64,
-    zram_bytes: u64,
-    segments: Vec<SegmentInput>,
-}
-
-/// Which segments there are; what is in them is counted already.
-#[derive(Debug, Serialize, Deserialize)]
-struct SegmentInput {
-    name: String,
-}
-
-/// Of the initrd's bytes only their number counts.
-#[derive(Debug, Serialize, Deserialize)]
-struct SizeInput {
-    size: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct MediaInput {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) iso: Option<Object>,
-    kernelcmdline: String,
-}
-
-impl Input {
-    /// Without a boot the medium itself is not read, only what is said of it.
-    pub fn narrow(options: &Options, input: &mut Self) {
-        if !options.boots() {
-            input.media.iso = None;
-        }
-    }
-}
+/// 15: counts with the system's working set where a boot has measured it.
+pub const VERSION: u32 = 15;
 
 /// The host programs that the options ask for.
 pub fn tools(options: &Options) -> Vec<Tool> {
@@ -142,16 +49,25 @@ pub fn tools(options: &Options) -> Vec<Tool> {
     ]
 }
 
-/// What of the host decides about a proof: the accelerator, and the firmware, which is found before work
-/// begins.
+/// What decides beside the input: the working set, where it is measured, and what of the host is part of a proof.
 ///
 /// # Errors
 /// Exit code 5 where QEMU is too old, or a UEFI boot is asked for and its firmware is missing.
-pub fn identity(options: &Options, _: &Input) -> Result<Value> {
-    if !options.boots() {
-        return Ok(Value::Null);
+pub fn identity(cx: &Context, options: &Options, input: &Input) -> Result<Value> {
+    let mut identity = Value::Null;
+    if options.boots() {
+        qemu::demand_version().map_err(boot::failed)?;
+        identity = machine_identity(options)?;
     }
-    qemu::demand_version().map_err(boot::failed)?;
+    if let Some(measured) = working::known(cx, options, input)? {
+        let text = manifest::to_canonical(&measured)?;
+        identity["working_set"] = manifest::Digest::of(text.as_bytes()).to_string().into();
+    }
+    Ok(identity)
+}
+
+/// What of the host decides about a boot: the accelerator, and the firmware, which is found before work begins.
+pub(crate) fn machine_identity(options: &Options) -> Result<Value> {
     let digest = |path: &Path| -> Result<String> {
         let bytes = std::fs::read(path).at(path)?;
         Ok(manifest::Digest::of(&bytes).to_string())
@@ -167,45 +83,107 @@ pub fn identity(options: &Options, _: &Input) -> Result<Value> {
     Ok(json!({"accelerator": accelerator, "firmware": firmware}))
 }
 
-/// Adds up the terms, compares, and boots where that is asked for.
+/// Adds up the terms, compares, and boots where that is asked for. What boots measure of the system counts at once.
 ///
 /// # Errors
 /// Exit code 1 where QEMU fails, 5 where it is missing, 6 where the store lacks an object.
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
-    let choice = choice(&facts, &input.media.kernelcmdline, options.ram_mib())?;
-    let need = choice.first();
-    let least_ram_mib = need.least_ram_mib;
-    let machines = judge::machines(&choice, options);
-    let Judgement { ok, sentence } = judged(options, &facts, &choice, &machines);
-    let asked = options.ram_mib().into_iter();
-    let asked = asked.chain(machines.iter().map(|machine| machine.ram_mib));
-    let warnings = warning::outgrows(&choice, &facts, asked)
-        .into_iter()
-        .collect();
-    let shown = match ok {
-        true => demonstrate(cx, options, &input, need)?,
+    let mut working_set = working::found(cx, options, &input)?;
+    let mut stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
+    let need = stated.choice.first();
+    let shown = match stated.judgement.ok || options.measure {
+        true => demonstrate(cx, options, &input, need, working_set.is_some())?,
         false => Shown::default(),
     };
-    let words = match &shown.judgement {
+    if working_set.is_none() {
+        let boots = shown.boots();
+        working_set = working::keep(cx, options, &input, &facts, boots)?;
+        if working_set.is_some() {
+            stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
+        }
+    }
+    let verdict = verdict(options, stated, shown, working_set);
+    least::record(cx, &verdict, false)?;
+    Ok(verdict)
+}
+
+/// Tells the journal of the boots of a verdict that is found in the store.
+///
+/// # Errors
+/// Exit code 1 where the journal cannot be written.
+pub fn found(cx: &Context, verdict: &Verdict) -> Result<()> {
+    let measured = verdict.measured.iter().flat_map(|m| &m.boots);
+    for proof in measured.chain(&verdict.proof) {
+        known::record(cx, proof, &BTreeMap::new(), true)?;
+    }
+    least::record(cx, verdict, true)
+}
+
+/// What the arithmetic says.
+struct Stated {
+    choice: Choice,
+    machines: Vec<MachineVerdict>,
+    warnings: Vec<String>,
+    judgement: Judgement,
+}
+
+impl Stated {
+    fn of(
+        options: &Options,
+        input: &Input,
+        facts: &Facts,
+        working_set: Option<&WorkingSet>,
+    ) -> Result<Self> {
+        let facts = &Facts {
+            working_set_kib: working_set.map(|measured| measured.kib),
+            ..facts.clone()
+        };
+        let choice = choice(facts, &input.media.kernelcmdline, options.ram_mib())?;
+        let machines = judge::machines(&choice, options);
+        let asked = options.ram_mib().into_iter();
+        let asked = asked.chain(machines.iter().map(|machine| machine.ram_mib));
+        let warnings = warning::outgrows(&choice, facts, asked);
+        Ok(Self {
+            judgement: judged(options, facts, &choice, &machines),
+            warnings: warnings.into_iter().collect(),
+            choice,
+            machines,
+        })
+    }
+}
+
+/// The answer: what is stated, and what machines showed.
+fn verdict(
+    options: &Options,
+    stated: Stated,
+    shown: Shown,
+    working_set: Option<WorkingSet>,
+) -> Verdict {
+    let need = stated.choice.first();
+    let least_ram_mib = need.least_ram_mib;
+    let measured = shown.measured.as_ref().map(|m| least::judge(need, m));
+    let judgement = measured.or(shown.judgement);
+    let words = match &judgement {
         Some(judgement) => format!("; {}", judgement.sentence),
-        None if options.boots() => "; not booted".to_owned(),
+        None if options.boots() && !options.measure => "; not booted".to_owned(),
         None => String::new(),
     };
-    Ok(Verdict {
+    Verdict {
         format: Verdict::FORMAT,
         by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        ok: ok && shown.judgement.is_none_or(|j| j.ok),
+        ok: stated.judgement.ok && judgement.is_none_or(|j| j.ok),
         least_ram_mib,
-        sentence: sentence + &words,
-        warnings,
+        sentence: stated.judgement.sentence + &words,
+        warnings: stated.warnings,
         asked_ram_mib: options.ram_mib(),
         asked_leave_mib: options.leave,
-        machines,
-        stores: choice.stores,
+        machines: stated.machines,
+        stores: stated.choice.stores,
+        working_set,
         measured: shown.measured,
         proof: shown.proof,
-    })
+    }
 }
 
 /// What each RAM store needs, that of the command line first, and leaves on a machine with `ram_mib` MiB.
@@ -237,20 +215,44 @@ struct Shown {
     judgement: Option<Judgement>,
 }
 
-/// Starts the machines that are asked for.
-fn demonstrate(cx: &Context, options: &Options, input: &Input, need: &StoreNeed) -> Result<Shown> {
-    let mut shown = Shown::default();
-    if options.boot {
-        let ram = options.ram.unwrap_or(need.least_ram_mib);
-        let (booted, sentence) = boot::prove(cx, options, input, ram)?;
-        let ok = booted.outcome.is_up();
-        shown.judgement = Some(Judgement { ok, sentence });
-        shown.proof = Some(booted.proof);
+impl Shown {
+    /// A single boot.
+    fn one(known: Known, sign: &str) -> Self {
+        let (ok, sentence) = (known.up, known.words(sign));
+        Self {
+            judgement: Some(Judgement { ok, sentence }),
+            proof: Some(known.proof),
+            measured: None,
+        }
     }
+
+    fn boots(&self) -> impl Iterator<Item = &Proof> {
+        let measured = self.measured.iter().flat_map(|m| &m.boots);
+        measured.chain(&self.proof)
+    }
+}
+
+/// Starts the machines that are asked for; what is `measured` is not measured again.
+fn demonstrate(
+    cx: &Context,
+    options: &Options,
+    input: &Input,
+    need: &StoreNeed,
+    measured: bool,
+) -> Result<Shown> {
+    let (least, sign) = (need.least_ram_mib, options.up.words());
+    if options.boot {
+        let ram = options.ram.unwrap_or(least);
+        let known = Boots::new(cx, options, input)?.boot(ram, options.timeout)?;
+        return Ok(Shown::one(known, &sign));
+    }
+    if options.measure && !measured {
+        let known = working::measure(cx, options, input, least)?;
+        return Ok(Shown::one(known, &sign));
+    }
+    let mut shown = Shown::default();
     if options.least {
-        let measured = least::measure(cx, options, input, need)?;
-        shown.judgement = Some(least::judge(need, &measured));
-        shown.measured = Some(measured);
+        shown.measured = Some(least::measure(cx, options, input, need)?);
     }
     Ok(shown)
 }
@@ -293,110 +295,10 @@ pub fn show(cx: &Context, options: &Options, verdict: &Verdict) -> Result<()> {
     }
 }
 
-fn facts(cx: &Context, input: &Input) -> Result<Facts> {
-    let kernel = &input.rootfs.kernel.image;
-    let mut header = Vec::new();
-    cx.store()
-        .open_object(kernel)?
-        .take(HEADER)
-        .read_to_end(&mut header)
-        .at(&cx.store().object_path(kernel))?;
-    read(input, &header)
-}
-
-/// The facts of a manifest, with the beginning of its kernel's image.
-fn read(input: &Input, header: &[u8]) -> Result<Facts> {
-    let (disk, initrd, media) = (&input.disk, &input.initrd, &input.media);
-    let kernel = &input.rootfs.kernel.image;
-    let ramdisk = input.plan.ramdisk.as_ref().and_then(|r| r.size_kib);
-    let ramdisk = ramdisk.map(|kib| within("plan.ramdisk.size_kib", kib, MOST_BYTES >> 10));
-    let ramdisk = ramdisk.transpose()?.map_or(disk.size, |kib| kib << 10);
-    let erofs = disk.erofs.as_ref().map(|erofs| erofs.data_bytes);
-    let mut words = media.kernelcmdline.split_ascii_whitespace();
-    Ok(Facts {
-        image_bytes: size("disk.size", disk.size)?,
-        data_bytes: size("disk.data_bytes", disk.data_bytes)?,
-        zram_bytes: size("initrd.zram_bytes", initrd.zram_bytes)?,
-        erofs_bytes: erofs
-            .map(|bytes| size("disk.erofs.data_bytes", bytes))
-            .transpose()?,
-        entries: within("rootfs.entries", input.rootfs.entries, MOST_ENTRIES)?,
-        ramdisk_bytes: ramdisk,
-        resize: store::grows(&Cmdline::parse(&media.kernelcmdline), input.plan.oem.resize),
-        reserved_bytes: reserved::bytes(&media.kernelcmdline),
-        kernel_bytes: model::kernel_bytes(header, size("rootfs.kernel.image.size", kernel.size)?),
-        initrd_packed: size("initrd.image.size", initrd.image.size)?,
-        initrd_unpacked: size("initrd.unpacked_bytes", initrd.unpacked_bytes)?,
-        initramfs_is_system: initrd.segments.iter().any(|s| s.name == "base"),
-        // The kernel's own rule: init/do_mounts.c, init_rootfs().
-        initramfs_is_tmpfs: !words.any(|word| word.starts_with("root=")),
-    })
-}
-
-/// A size in bytes that can be added up.
-fn size(field: &str, bytes: u64) -> Result<u64> {
-    within(field, bytes, MOST_BYTES)
-}
-
-fn within(field: &str, number: u64, most: u64) -> Result<u64> {
-    if number <= most {
-        return Ok(number);
-    }
-    Err(Error::refused(format!(
-        "{field}: {number} is more than any machine holds; expected {most} at most"
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::tests::facts;
-
-    /// The section fields that are read, with one of them changed.
-    fn input(pointer: &str, value: Value) -> Input {
-        let image = Object::of(b"kernel");
-        let mut sections = json!({
-            "plan": {"ramdisk": {"size_kib": 900_000}, "oem": {"resize": true}},
-            "rootfs": {"entries": 1000, "kernel": {"image": image}},
-            "disk": {"size": 800_000_000, "data_bytes": 1, "erofs": {"data_bytes": 1}},
-            "initrd": {"image": {"size": 1}, "unpacked_bytes": 1, "zram_bytes": 1, "segments": []},
-            "media": {"kernelcmdline": "quiet"},
-        });
-        *sections.pointer_mut(pointer).unwrap() = value;
-        serde_json::from_value(sections).unwrap()
-    }
-
-    #[test]
-    fn the_command_line_has_the_last_word_on_growing() {
-        let grows = |line: &str| {
-            let input = input("/media/kernelcmdline", line.into());
-            read(&input, &[]).unwrap().resize
-        };
-        assert!(grows("quiet") && !grows("rd.ramforge.resize=no"));
-    }
-
-    #[test]
-    fn a_size_that_no_machine_holds_is_named() {
-        for field in [
-            "disk.size",
-            "disk.data_bytes",
-            "disk.erofs.data_bytes",
-            "rootfs.entries",
-            "rootfs.kernel.image.size",
-            "initrd.image.size",
-            "initrd.unpacked_bytes",
-            "initrd.zram_bytes",
-            "plan.ramdisk.size_kib",
-        ] {
-            let pointer = format!("/{}", field.replace('.', "/"));
-            let input = |number: u64| input(&pointer, number.into());
-            let refused = read(&input(u64::MAX), &[]).unwrap_err().to_string();
-            assert!(refused.starts_with(&format!("{field}: 1844")), "{refused}");
-            // The most that is taken adds up.
-            let facts = read(&input(1 << 40), &[]).unwrap();
-            assert!(!model::needs(&facts, None).is_empty(), "{field}");
-        }
-    }
 
     #[test]
     fn the_word_of_the_command_line_stands_first_or_auto_chooses() {

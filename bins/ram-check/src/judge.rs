@@ -181,6 +181,7 @@ mod tests {
             initrd_unpacked: 90 * MIB,
             initramfs_is_system: true,
             initramfs_is_tmpfs: true,
+            working_set_kib: None,
         }
     }
 

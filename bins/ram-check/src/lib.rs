@@ -8,8 +8,11 @@
 mod boot;
 pub mod check;
 mod choice;
+mod figures;
 mod here;
+mod input;
 mod judge;
+mod known;
 mod least;
 mod login;
 mod machines;
@@ -21,6 +24,7 @@ mod reserved;
 mod search;
 mod table;
 mod warning;
+mod working;
 
 pub use here::Host;
 pub use login::Credentials;

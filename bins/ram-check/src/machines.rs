@@ -9,6 +9,7 @@
 //! Words are apart by blanks, `#` begins a comment, sizes are those of `--ram`. *Not here:* names with blanks
 //! or control characters.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
@@ -64,11 +65,11 @@ struct Mistake {
 }
 
 fn parse(text: &str) -> Result<Machines, Mistake> {
-    let mut machines: Vec<Machine> = Vec::new();
+    let (mut machines, mut names) = (Vec::new(), HashSet::new());
     // Some editors put a byte order mark in front.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
-        let listed = machine(line, &machines);
+        let listed = machine(line, &mut names);
         machines.extend(listed.map_err(|(column, fact)| Mistake {
             place: Some((number, column)),
             fact,
@@ -81,14 +82,17 @@ fn parse(text: &str) -> Result<Machines, Mistake> {
     Ok(Machines(machines))
 }
 
-/// The machine of a line, behind those that are `listed`; none where the line says nothing. A mistake has its column.
-fn machine(line: &str, listed: &[Machine]) -> Result<Option<Machine>, (usize, String)> {
+/// The machine of a line; none where the line says nothing. Its name joins those of the list. A mistake has its column.
+fn machine<'a>(
+    line: &'a str,
+    names: &mut HashSet<&'a str>,
+) -> Result<Option<Machine>, (usize, String)> {
     let words = words(line);
     let Some(&(column, name)) = words.first() else {
         return Ok(None);
     };
     named(name).map_err(|fact| (column, fact))?;
-    if listed.iter().any(|m| m.name == name) {
+    if !names.insert(name) {
         return Err((column, format!("machine {name} is listed twice")));
     }
     if let Some((column, word)) = words.get(3) {

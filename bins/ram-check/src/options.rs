@@ -41,14 +41,13 @@ pub struct Options {
     /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
     #[arg(long, group = "machine")]
     pub least: bool,
+    /// Boot it once with ample RAM and --login, measure what the system takes for itself, and keep that for every statement
+    /// about this image
+    #[arg(long, group = "machine", requires = "login")]
+    pub measure: bool,
     /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line) or
-    /// tcp:PORT (a port that answers)
-    #[arg(
-        long,
-        value_name = "SIGN",
-        default_value = "login",
-        requires = "machine"
-    )]
+    /// tcp:PORT (a port that answers); without a boot, whose measurement counts
+    #[arg(long, value_name = "SIGN", default_value = "login")]
     pub up: Up,
     /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside; exit code 1 where
     /// that fails
@@ -70,7 +69,7 @@ impl Options {
 
     /// Whether a machine is started.
     pub(crate) fn boots(&self) -> bool {
-        self.boot || self.least
+        self.boot || self.least || self.measure
     }
 }
 
@@ -83,7 +82,11 @@ impl Serialize for Options {
         map.serialize_entry("leave", &self.leave)?;
         map.serialize_entry("machines", &self.machines)?;
         if self.boots() {
-            let how = if self.least { "least" } else { "boot" };
+            let how = match (self.boot, self.least) {
+                (true, _) => "boot",
+                (_, true) => "least",
+                _ => "measure",
+            };
             map.serialize_entry(how, &true)?;
             map.serialize_entry("up", &self.up.to_string())?;
             map.serialize_entry("login", &self.login.as_ref().map(Credentials::user))?;
@@ -139,8 +142,16 @@ pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The options of a command line.
+    pub(crate) fn options(words: &[&str]) -> Options {
+        let words = ["ram-check"].iter().chain(words);
+        <Line as clap::Parser>::try_parse_from(words)
+            .unwrap()
+            .options
+    }
 
     #[derive(Debug, clap::Parser)]
     struct Line {
@@ -154,10 +165,10 @@ mod tests {
             let words = ["ram-check"].into_iter().chain(words.split_whitespace());
             <Line as clap::Parser>::try_parse_from(words).is_ok()
         };
-        for good in ["", "--boot", "--boot --up tcp:22", "--least --up tcp:22"] {
+        for good in ["", "--boot", "--up tcp:22", "--least --up tcp:22"] {
             assert!(parse(good), "{good}");
         }
-        for bad in ["--up tcp:22", "--ram 1G --up login", "--boot --least"] {
+        for bad in ["--login /dev/null", "--boot --least", "--measure"] {
             assert!(!parse(bad), "{bad}");
         }
     }

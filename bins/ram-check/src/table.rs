@@ -192,6 +192,7 @@ rack                                            1024     600     512   fits";
             asked_leave_mib: None,
             machines: Vec::new(),
             stores: vec![need("brd", Some(12)), need("zram", None)],
+            working_set: None,
             measured: None,
             proof: None,
         };

@@ -77,6 +77,7 @@ mod tests {
             initrd_unpacked: 6 * MIB,
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
+            working_set_kib: None,
         }
     }
 

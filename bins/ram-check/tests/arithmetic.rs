@@ -33,6 +33,7 @@ fn facts(random: &mut Rng) -> Facts {
         initrd_unpacked: bytes(random) >> 16,
         initramfs_is_system: random.bool(),
         initramfs_is_tmpfs: random.bool(),
+        working_set_kib: random.bool().then(|| bytes(random) >> 20),
     }
 }
 

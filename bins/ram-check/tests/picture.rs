@@ -25,6 +25,7 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         initrd_unpacked: 90 * MIB,
         initramfs_is_system: true,
         initramfs_is_tmpfs: true,
+        working_set_kib: None,
     };
     let mut stores = needs(&facts, Some("brd"));
     for need in &mut stores {
@@ -41,6 +42,7 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         asked_leave_mib: None,
         machines: Vec::new(),
         stores,
+        working_set: None,
         measured: None,
         proof: None,
     }

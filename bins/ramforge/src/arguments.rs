@@ -42,7 +42,7 @@ pub(crate) enum Verb {
         /// The stage, such as raw-image; without it, all of them
         stage: Option<String>,
     },
-    /// Shows a run: stages, times, memory, warnings
+    /// Shows a run: stages, times, memory, warnings; and how much RAM all runs stated and measured
     Report {
         /// The run; without it, the newest
         run: Option<String>,

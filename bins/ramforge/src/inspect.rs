@@ -1,9 +1,10 @@
 //! Questions to the journal.
 
-use journal::{Boot, Booted, Measurement, fold, read, runs};
+use journal::{Boot, Booted, fold, read, runs};
 use stage::{Error, Result};
 use store::Store;
 
+use crate::measured::{History, least, machine};
 use crate::print;
 
 pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
@@ -44,7 +45,13 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
     if let Some(code) = state.code {
         print(&format!("  exit code {code}"))?;
     }
-    Ok(())
+    match run {
+        Some(_) => Ok(()),
+        None => History::of(store)?
+            .lines()
+            .iter()
+            .try_for_each(|line| print(line)),
+    }
 }
 
 /// When a machine got where, in order of time, and how it ended.
@@ -63,50 +70,11 @@ fn timeline(boot: &Boot) -> String {
     if !boot.milliseconds.contains_key(result) {
         told.push(result.clone());
     }
-    format!("boot with {ram_mib} MiB ({machine}): {}", told.join(", "))
-}
-
-/// The firmware, and what ran the code where that is known: times of emulation are others.
-fn machine(firmware: &str, accelerator: Option<&str>) -> String {
-    let accelerator = accelerator.map(|name| format!(", {name}"));
-    format!("{firmware}{}", accelerator.unwrap_or_default())
-}
-
-/// A prediction beside what machines showed of it.
-fn least(measurement: &Measurement) -> String {
-    let Measurement {
-        store,
-        firmware,
-        accelerator,
-        predicted_mib: stated,
-        too_little_mib,
-        boots,
-        ..
-    } = measurement;
-    let recommended = measurement.recommended_mib;
-    let recommended = recommended.map(|mib| format!(" ({mib} recommended)"));
-    let begin = format!(
-        "least RAM ({store}, {}): {stated} MiB stated{}",
-        machine(firmware, accelerator.as_deref()),
-        recommended.unwrap_or_default()
-    );
-    let Some(measured) = measurement.measured_mib else {
-        return format!("{begin}, in {boots} boots nothing up to {too_little_mib} MiB came up");
-    };
-    let (above, below) = (
-        stated.saturating_sub(measured),
-        measured.saturating_sub(*stated),
-    );
-    let apart = match above {
-        0 => format!("{below} MiB too little"),
-        _ => format!("{above} MiB or {} % above", above * 100 / measured.max(1)),
-    };
-    let apart = if above == below {
-        "the same".to_owned()
-    } else {
-        apart
-    };
-    format!("{begin}, {measured} MiB measured in {boots} boots: {apart}")
+    let kept = if boot.kept { ", kept" } else { "" };
+    format!(
+        "boot with {ram_mib} MiB ({machine}){kept}: {}",
+        told.join(", ")
+    )
 }
 
 pub(crate) fn why(store: &Store, stage: Option<&str>) -> Result<()> {

@@ -6,6 +6,7 @@ mod arguments;
 mod export;
 mod gc;
 mod inspect;
+mod measured;
 mod objects;
 mod pin;
 mod rebuild;

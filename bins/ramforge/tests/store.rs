@@ -167,6 +167,50 @@ fn a_report_has_what_was_measured_beside_what_is_stated() {
 }
 
 #[test]
+fn a_report_of_no_run_has_what_all_runs_stated_and_measured() {
+    let place = Place::new();
+    let event = |image: &str, stated: u64, measured: u64, more: &str| {
+        let run = place.run(&["start-run"]).1.trim().to_owned();
+        let data = format!(
+            r#"{{"image":"{image}","store":"brd","firmware":"bios","predicted_mib":{stated},"measured_mib":{measured},"too_little_mib":0,"boots":3{more}}}"#
+        );
+        place.within(&run, &["event", "ram-check", "least", &data]);
+        run
+    };
+    let first = event("a.x86_64-1", 672, 640, "");
+    event("b.x86_64-1", 512, 576, "");
+    event("a.x86_64-1", 640, 640, "");
+    event("a.x86_64-1", 656, 640, r#","kept":true"#);
+    // A journal that somebody has changed is told, and hides none of the others.
+    let changed = place.store.journal_dir().join("20000101T000000-x.jsonl");
+    std::fs::write(&changed, "no event\n").unwrap();
+    let (code, said) = place.run(&["report"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("640 MiB measured in 3 boots, kept: 16 MiB or 2 % above\n"),
+        "{said}"
+    );
+    let line = |image: &str| {
+        let lines = said.lines().filter(|line| line.starts_with(image));
+        let line = lines.collect::<Vec<_>>();
+        assert_eq!(line.len(), 1, "{image}: {said}");
+        line[0].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let (a, b) = (line("a.x86_64-1"), line("b.x86_64-1"));
+    assert!(
+        a.starts_with("a.x86_64-1 brd bios 656 640 2 2") && a.ends_with(" 16 MiB or 2 % above"),
+        "{a}"
+    );
+    assert!(
+        b.starts_with("b.x86_64-1 brd bios 512 576 1 2") && b.ends_with("! 64 MiB too little"),
+        "{b}"
+    );
+    assert!(said.contains("not read: journal: "), "{said}");
+    let (_, one) = place.run(&["report", &first]);
+    assert!(!one.contains("b.x86_64-1"), "{one}");
+}
+
+#[test]
 fn a_report_has_the_timeline_of_a_boot() {
     let place = Place::new();
     let run = place.run(&["start-run"]).1.trim().to_owned();
@@ -180,8 +224,11 @@ fn a_report_has_the_timeline_of_a_boot() {
     event("refused", r#""kernel":6857,"loader":539"#);
     let newer = r#"{"proof":{"ram_mib":704,"firmware":"uefi","accelerator":"kvm","result":"login"},"milliseconds":{"login":9000}}"#;
     place.within(&run, &["event", "ram-check", "boot", newer]);
+    let kept = r#"{"kept":true,"proof":{"ram_mib":720,"firmware":"bios","accelerator":"tcg","result":"login"},"milliseconds":{}}"#;
+    place.within(&run, &["event", "ram-check", "boot", kept]);
     let (_, said) = place.run(&["report", &run]);
     for expected in [
+        "boot with 720 MiB (bios, tcg), kept: login\n",
         "boot with 704 MiB (uefi, kvm): login 9.0 s\n",
         "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, login 70.5 s\n",
         "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, refused\n",

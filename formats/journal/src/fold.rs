@@ -29,6 +29,9 @@ pub struct Boot {
     pub proof: Booted,
     /// Milliseconds since it was switched on, by the names of what was first heard of then.
     pub milliseconds: BTreeMap<String, u64>,
+    /// Whether an earlier run started it, and the store has kept what it showed.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// Of the proof of a boot what a report shows.
@@ -66,6 +69,15 @@ pub struct Measurement {
     pub too_little_mib: u64,
     /// How many machines were started.
     pub boots: u64,
+    /// The image, `NAME.ARCH-VERSION`; absent in older journals.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Whether an earlier run measured it.
+    #[serde(default)]
+    pub kept: bool,
+    /// When the journal heard of it: RFC 3339, UTC.
+    #[serde(skip)]
+    pub at: String,
 }
 
 /// What is known of one stage of a run.
@@ -88,14 +100,14 @@ pub struct StageState {
 /// Folds the lines of one journal.
 pub fn fold(lines: &[Line]) -> RunState {
     lines.iter().fold(RunState::default(), |mut state, line| {
-        state.apply(&line.event);
+        state.apply(line);
         state
     })
 }
 
 impl RunState {
-    fn apply(&mut self, event: &Event) {
-        match event {
+    fn apply(&mut self, line: &Line) {
+        match &line.event {
             Event::StageStarted { stage, key, .. } => self.stages.push(StageState {
                 stage: stage.clone(),
                 key: *key,
@@ -127,8 +139,10 @@ impl RunState {
                     .extend(serde_json::from_value::<Boot>(data.clone()));
             }
             Event::Custom { name, data, .. } if name == "least" => {
+                let measurement = serde_json::from_value::<Measurement>(data.clone());
+                let at = line.at.clone();
                 self.measurements
-                    .extend(serde_json::from_value::<Measurement>(data.clone()));
+                    .extend(measurement.map(|m| Measurement { at, ..m }));
             }
             Event::RunFinished { code } => self.code = Some(*code),
             _ => {}

@@ -93,6 +93,18 @@ impl Manifest {
         })
     }
 
+    /// The image's name as its files have it, `NAME.ARCH-VERSION`; none without a plan.
+    pub fn image_name(&self) -> Option<String> {
+        let plan = self.fields.get(Plan::NAME)?;
+        let word = |name| plan.get(name)?.as_str();
+        Some(format!(
+            "{}.{}-{}",
+            word("name")?,
+            word("arch")?,
+            word("version")?
+        ))
+    }
+
     /// Where the value at `pointer` of the plan stands in the description.
     pub fn plan_origin(&self, pointer: &str) -> Option<Origin> {
         let origin = self.fields.get(Plan::NAME)?.get("origins")?.get(pointer)?;

@@ -44,4 +44,6 @@ pub use plan::{
 pub use rootfs::{InstalledPackage, Kernel, Rootfs};
 pub use secret::without_credentials;
 pub use section::{Section, schemas};
-pub use verdict::{MachineVerdict, Measured, Memory, Moment, Proof, StoreNeed, Term, Verdict};
+pub use verdict::{
+    MachineVerdict, Measured, Memory, Moment, Proof, StoreNeed, Term, Verdict, WorkingSet,
+};

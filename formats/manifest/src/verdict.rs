@@ -33,6 +33,9 @@ pub struct Verdict {
     pub machines: Vec<MachineVerdict>,
     /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
+    /// What the system itself takes, where a boot in QEMU has measured it; else the needs hold for a small system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_set: Option<WorkingSet>,
     /// The least machine that came up in QEMU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -141,7 +144,25 @@ pub struct Memory {
     pub total_mib: u64,
     /// `MemAvailable` in MiB.
     pub available_mib: u64,
-    /// All that was read: /proc/meminfo, the statistics of zram, df of the root.
+    /// All that was read: /proc/meminfo, the statistics of RAM disks, df of the root; and again with the page cache dropped,
+    /// where that could be done.
+    pub figures: Object,
+}
+
+/// What the system itself takes at the moment it is up, as a boot in QEMU showed it. Every statement about the same root
+/// tree, kernel and kernel command line counts with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkingSet {
+    /// KiB in use beside the kernel image, the RAM store, page descriptors, huge pages, and page cache that can be dropped.
+    pub kib: u64,
+    /// RAM of that machine in MiB.
+    pub ram_mib: u64,
+    /// Its RAM store.
+    pub store: String,
+    /// What meant that the system was up.
+    pub up: String,
+    /// All that was read inside.
     pub figures: Object,
 }
 

@@ -22,7 +22,7 @@ const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;
 const HUGE_PAGES_MIB: u64 = (WITH_HUGE_PAGES_KIB - WATERMARKS_KIB) / MIB_IN_KIB;
 /// So much is left at most while they are surely lowered: half of what ram-deploy calls ample, since the least machine
 /// that is stated may have some to spare.
-const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
+pub(super) const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
 /// What a recommended machine leaves at its login prompt: three times what the page cache has there (Debian 12: 38 MiB), so
 /// that programs are not read from the RAM store again and again, and a short peak is none.
 const RECOMMENDED_LEFT_MIB: u64 = 128;

@@ -1,0 +1,234 @@
+//! What a running system says of its RAM, and what of it is the system's own.
+//!
+//! ```text
+//! in use       = MemTotal − MemFree − free pages in the lists of the processors − huge pages − page cache that can be dropped
+//! working set  = in use − the RAM store as it is + what was written into it
+//! ```
+//!
+//! The lists of the processors are free pages that `MemFree` does not count, 11 MiB of them on a machine with 1 GiB and 1 MiB
+//! with 640 MiB: the kernel takes them back before anything fails. Mapped program files count as in use; in a tmpfs they are
+//! the RAM store itself, and count once more, as in the other stores.
+
+use ram_deploy::ram;
+
+use crate::model::Facts;
+
+/// What stands before the figures that are read again with the page cache dropped.
+pub(crate) const DROPPED: &str = "dropped:";
+
+/// The figures of a system, as its shell printed them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures<'a> {
+    text: &'a str,
+}
+
+/// The RAM store of a root, and what it holds, in KiB.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) store: &'static str,
+    /// All that it takes.
+    takes: u64,
+    /// What the system wrote into it, where that is known: beside the image and inode tables.
+    written: u64,
+}
+
+impl<'a> Figures<'a> {
+    /// The figures with the page cache dropped, where they are there; else the others.
+    pub(crate) fn last(text: &'a str) -> Self {
+        let last = text.rsplit(&format!("{DROPPED}\n")).next();
+        Self {
+            text: last.unwrap_or(text),
+        }
+    }
+
+    /// The number behind a name at the beginning of a line, in its own unit.
+    fn number(&self, name: &str) -> Option<u64> {
+        let rest = self
+            .text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(name))?;
+        rest.split_ascii_whitespace().next()?.parse().ok()
+    }
+
+    /// How many programs the kernel has killed for lack of memory.
+    pub(crate) fn killed(&self) -> u64 {
+        self.number("oom_kill ").unwrap_or(0)
+    }
+
+    /// What the system takes for itself in KiB, in which RAM store; `None` where the figures do not say it.
+    pub(crate) fn working_set(&self, facts: &Facts) -> Option<(u64, &'static str)> {
+        let held = self.held(facts)?;
+        let mapped = match held.store {
+            "tmpfs" => self.number("Mapped:")?,
+            _ => 0,
+        };
+        let own = (self.in_use()? + mapped).checked_sub(held.takes)?;
+        Some((own + held.written, held.store))
+    }
+
+    fn in_use(&self) -> Option<u64> {
+        let cache = self.number("Cached:")? + self.number("Buffers:")?;
+        let stays = self.number("Shmem:")? + self.number("Mapped:")?;
+        let lists = self.text.lines().filter_map(|line| {
+            let pages = line.trim_start().strip_prefix("count:")?;
+            pages.trim().parse::<u64>().ok()
+        });
+        let free = self.number("MemFree:")? + lists.sum::<u64>() * (PAGE / KIB);
+        let huge = self.number("Hugetlb:").unwrap_or(0);
+        let all = self.number("MemTotal:")?;
+        all.checked_sub(free + huge + cache.saturating_sub(stays))
+    }
+
+    /// The RAM store, from what the root is mounted of.
+    fn held(&self, facts: &Facts) -> Option<Held> {
+        let root = self
+            .text
+            .lines()
+            .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>())
+            .find(|words| words.len() == 6 && words[5] == "/")?;
+        let image = kib(facts.data_bytes.next_multiple_of(PAGE));
+        match root[0] {
+            device if device.starts_with("/dev/ram") => Some(self.brd(facts, image)),
+            device if device.starts_with("/dev/zram") => self.zram(facts, image),
+            "overlay" => Some(Held {
+                store: "erofs",
+                takes: kib(ram::erofs(facts.erofs_bytes?)),
+                written: 0,
+            }),
+            "tmpfs" => Some(tmpfs(facts, image, root[2].parse().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// The kernel tells root how many pages a brd has; else it has those of the image.
+    fn brd(&self, facts: &Facts, image: u64) -> Held {
+        let pages = self.number("brd:").map_or(image, |n| n * (PAGE / KIB));
+        let tables = match facts.resize {
+            true => kib(ram::inode_tables(facts.image_bytes, facts.ramdisk_bytes)),
+            false => 0,
+        };
+        Held {
+            store: "brd",
+            takes: kib(ram::brd(pages * KIB)),
+            written: pages.saturating_sub(image + tables),
+        }
+    }
+
+    /// `mm_stat`: bytes of all pages, compressed, in use, a limit, the most in use, pages of one value.
+    fn zram(&self, facts: &Facts, image: u64) -> Option<Held> {
+        let line = self.text.lines().find_map(|l| l.strip_prefix("zram: "))?;
+        let number = |n| line.split_ascii_whitespace().nth(n)?.parse::<u64>().ok();
+        let pages = number(0)?.saturating_sub(number(5)?.saturating_mul(PAGE));
+        Some(Held {
+            store: "zram",
+            takes: kib(ram::zram(number(2)?, facts.ramdisk_bytes)),
+            written: kib(pages).saturating_sub(image),
+        })
+    }
+}
+
+/// The pages that a tmpfs has, and what the kernel surely keeps of every entry: 1 KiB, less than ram-deploy counts with.
+fn tmpfs(facts: &Facts, image: u64, pages: u64) -> Held {
+    Held {
+        store: "tmpfs",
+        takes: kib(ram::brd(pages.saturating_mul(KIB))) + facts.entries,
+        written: pages.saturating_sub(image),
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const PAGE: u64 = 4 << 10;
+
+fn kib(bytes: u64) -> u64 {
+    bytes / KIB
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::facts;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A machine with 1000 MiB of which `free` are, and 5 more in the lists of the processors.
+    fn machine(free: u64, root: &str, more: &str) -> String {
+        let kib = |mib: u64| mib << 10;
+        format!(
+            "MemTotal: {} kB\nMemFree: {} kB\nBuffers: {} kB\nCached: {} kB\nMapped: {} kB\nShmem: 0 kB\n\
+             Hugetlb: {} kB\n              count: 1000\n              count: 280\noom_kill 0\n{more}\n\
+             Filesystem 1K-blocks Used Available Use% Mounted on\n{root} 9 {} 9 9% /\n",
+            kib(1000),
+            kib(free),
+            kib(1),
+            kib(29),
+            kib(10),
+            kib(40),
+            kib(610)
+        )
+    }
+
+    /// In MiB, rounded up: what the system takes for itself.
+    fn taken(text: &str) -> Option<(u64, &'static str)> {
+        let mut facts = facts();
+        facts.erofs_bytes = Some(200 * MIB);
+        let found = Figures::last(text).working_set(&facts);
+        found.map(|(kib, store)| (kib.div_ceil(1024), store))
+    }
+
+    #[test]
+    fn free_pages_huge_pages_and_droppable_cache_are_not_in_use() {
+        // 1000 less 200 and 5 free, 40 huge, 20 of 30 in the page cache: 735; the image is 600 and 2.3 of index.
+        let text = machine(200, "/dev/ram1p3", "");
+        assert_eq!(taken(&text), Some((133, "brd")));
+    }
+
+    #[test]
+    fn what_was_written_is_the_systems() {
+        let tables = ram::inode_tables(900 * MIB, 2000 * MIB) / MIB;
+        let pages = |mib: u64| format!("brd: {}", mib * 256);
+        // The same in use, 30 MiB of it written to the brd: in all as much as where the pages are not known.
+        let text = machine(200, "/dev/ram1p3", &pages(630 + tables));
+        let (own, _) = taken(&text).unwrap();
+        assert!((own..=own + 1).contains(&(133 - tables)), "{own}");
+        let zram = machine(
+            500,
+            "/dev/zram1",
+            &format!("zram: {} 1 {} 0 1 0 0", 607 * MIB, 260 * MIB),
+        );
+        // 435 in use less 260 and 11.7 for the table, and 7 that were written.
+        assert_eq!(taken(&zram), Some((171, "zram")));
+    }
+
+    #[test]
+    fn mapped_files_of_a_tmpfs_count_as_in_the_other_stores() {
+        // 735 in use less 610, 2.4 of index, 19.5 for 20,000 entries; 10 mapped and 10 written.
+        let (own, store) = taken(&machine(200, "tmpfs", "")).unwrap();
+        assert_eq!((own, store), (124, "tmpfs"));
+        assert_eq!(taken(&machine(600, "overlay", "")), Some((135, "erofs")));
+    }
+
+    #[test]
+    fn the_figures_with_dropped_cache_are_taken() {
+        let text = format!(
+            "{}{DROPPED}\n{}",
+            machine(200, "/dev/ram1p3", ""),
+            machine(250, "/dev/ram1p3", "").replace("oom_kill 0", "oom_kill 2")
+        );
+        assert_eq!(taken(&text), Some((83, "brd")));
+        assert_eq!(Figures::last(&text).killed(), 2);
+    }
+
+    #[test]
+    fn what_is_torn_or_odd_says_nothing() {
+        let whole = machine(200, "/dev/ram1p3", "");
+        for text in [
+            String::new(),
+            whole.replace("MemFree", "Mem"),
+            whole.replace("/dev/ram1p3", "/dev/sda1"),
+            // Less in use than the image takes.
+            machine(900, "/dev/ram1p3", ""),
+        ] {
+            assert_eq!(taken(&text), None, "{text}");
+        }
+    }
+}
