@@ -62,21 +62,35 @@ impl<'a> Figures<'a> {
             "tmpfs" => self.number("Mapped:")?,
             _ => 0,
         };
-        let own = (self.in_use()? + mapped).checked_sub(held.takes)?;
-        Some((own + held.written, held.store))
+        let own = self.in_use()?.checked_add(mapped)?;
+        let own = own.checked_sub(held.takes)?.checked_add(held.written)?;
+        let all = self.number("MemTotal:")?;
+        (own <= all).then_some((own, held.store))
     }
 
     fn in_use(&self) -> Option<u64> {
-        let cache = self.number("Cached:")? + self.number("Buffers:")?;
-        let stays = self.number("Shmem:")? + self.number("Mapped:")?;
-        let lists = self.text.lines().filter_map(|line| {
-            let pages = line.trim_start().strip_prefix("count:")?;
-            pages.trim().parse::<u64>().ok()
-        });
-        let free = self.number("MemFree:")? + lists.sum::<u64>() * (PAGE / KIB);
+        let cache = self.sum(&["Cached:", "Buffers:"])?;
+        let stays = self.sum(&["Shmem:", "Mapped:"])?;
         let huge = self.number("Hugetlb:").unwrap_or(0);
         let all = self.number("MemTotal:")?;
-        all.checked_sub(free + huge + cache.saturating_sub(stays))
+        let free = self.number("MemFree:")?.checked_add(self.lists()?)?;
+        let used = all.checked_sub(free)?.checked_sub(huge)?;
+        used.checked_sub(cache.saturating_sub(stays))
+    }
+
+    fn sum(&self, names: &[&str]) -> Option<u64> {
+        let add = |sum: u64, name: &&str| sum.checked_add(self.number(name)?);
+        names.iter().try_fold(0, add)
+    }
+
+    /// Free pages in the lists of the processors, in KiB.
+    fn lists(&self) -> Option<u64> {
+        let lists = self.text.lines().map(str::trim_start);
+        let mut lists = lists.filter_map(|line| line.strip_prefix("count:"));
+        lists.try_fold(0_u64, |sum, pages| {
+            let pages: u64 = pages.trim().parse().ok()?;
+            sum.checked_add(pages.checked_mul(PAGE / KIB)?)
+        })
     }
 
     /// The RAM store, from what the root is mounted of.
@@ -88,30 +102,33 @@ impl<'a> Figures<'a> {
             .find(|words| words.len() == 6 && words[5] == "/")?;
         let image = kib(facts.data_bytes.next_multiple_of(PAGE));
         match root[0] {
-            device if device.starts_with("/dev/ram") => Some(self.brd(facts, image)),
+            device if device.starts_with("/dev/ram") => self.brd(facts, image),
             device if device.starts_with("/dev/zram") => self.zram(facts, image),
             "overlay" => Some(Held {
                 store: "erofs",
                 takes: kib(ram::erofs(facts.erofs_bytes?)),
                 written: 0,
             }),
-            "tmpfs" => Some(tmpfs(facts, image, root[2].parse().ok()?)),
+            "tmpfs" => tmpfs(facts, image, root[2].parse().ok()?),
             _ => None,
         }
     }
 
     /// The kernel tells root how many pages a brd has; else it has those of the image.
-    fn brd(&self, facts: &Facts, image: u64) -> Held {
-        let pages = self.number("brd:").map_or(image, |n| n * (PAGE / KIB));
+    fn brd(&self, facts: &Facts, image: u64) -> Option<Held> {
+        let pages = match self.number("brd:") {
+            Some(pages) => within(pages, MOST_KIB / (PAGE / KIB))? * (PAGE / KIB),
+            None => image,
+        };
         let tables = match facts.resize {
             true => kib(ram::inode_tables(facts.image_bytes, facts.ramdisk_bytes)),
             false => 0,
         };
-        Held {
+        Some(Held {
             store: "brd",
             takes: kib(ram::brd(pages * KIB)),
             written: pages.saturating_sub(image + tables),
-        }
+        })
     }
 
     /// `mm_stat`: bytes of all pages, compressed, in use, a limit, the most in use, pages of one value.
@@ -121,23 +138,34 @@ impl<'a> Figures<'a> {
         let pages = number(0)?.saturating_sub(number(5)?.saturating_mul(PAGE));
         Some(Held {
             store: "zram",
-            takes: kib(ram::zram(number(2)?, facts.ramdisk_bytes)),
+            takes: kib(ram::zram(
+                within(number(2)?, MOST_KIB * KIB)?,
+                facts.ramdisk_bytes,
+            )),
             written: kib(pages).saturating_sub(image),
         })
     }
 }
 
 /// The pages that a tmpfs has, and what the kernel surely keeps of every entry: 1 KiB, less than ram-deploy counts with.
-fn tmpfs(facts: &Facts, image: u64, pages: u64) -> Held {
-    Held {
+fn tmpfs(facts: &Facts, image: u64, pages: u64) -> Option<Held> {
+    let pages = within(pages, MOST_KIB)?;
+    Some(Held {
         store: "tmpfs",
-        takes: kib(ram::brd(pages.saturating_mul(KIB))) + facts.entries,
+        takes: kib(ram::brd(pages * KIB)) + facts.entries,
         written: pages.saturating_sub(image),
-    }
+    })
+}
+
+/// A number of the guest that can be added up; anybody may have written it.
+fn within(number: u64, most: u64) -> Option<u64> {
+    (number <= most).then_some(number)
 }
 
 const KIB: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
+/// More than any machine has.
+const MOST_KIB: u64 = 1 << 42;
 
 fn kib(bytes: u64) -> u64 {
     bytes / KIB
@@ -229,6 +257,31 @@ mod tests {
             machine(900, "/dev/ram1p3", ""),
         ] {
             assert_eq!(taken(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_machine_has_say_nothing() {
+        let most = u64::MAX.to_string();
+        let brd = machine(200, "/dev/ram1p3", "brd: 160000");
+        let zram = machine(500, "/dev/zram1", "zram: 636485632 1 272629760 0 1 0 0");
+        assert!(taken(&brd).is_some() && taken(&zram).is_some());
+        for odd in [
+            brd.replace("count: 1000", &format!("count: {most}")),
+            brd.replace("count: 1000", "count: 4611686018427387904"),
+            brd.replace("count: 1000", &format!("count: {most}0")),
+            brd.replace("Cached: 29696", &format!("Cached: {most}")),
+            brd.replace("Shmem: 0", &format!("Shmem: {most}")),
+            brd.replace("MemFree: 204800", &format!("MemFree: {most}")),
+            brd.replace("Hugetlb: 40960", &format!("Hugetlb: {most}")),
+            brd.replace("brd: 160000", &format!("brd: {most}")),
+            brd.replace("brd: 160000", "brd: 4611686018427387904"),
+            zram.replace("272629760", &most),
+            // More written than the machine has.
+            zram.replace("636485632", "6364856320"),
+            machine(200, "tmpfs", "").replace("624640", &most),
+        ] {
+            assert_eq!(taken(&odd), None, "{odd}");
         }
     }
 }

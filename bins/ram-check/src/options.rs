@@ -117,7 +117,7 @@ impl From<FirmwareChoice> for qemu::Firmware {
 }
 
 /// More than any machine has: 4096 TiB, in MiB.
-const MOST_MIB: u64 = 1 << 32;
+pub(crate) const MOST_MIB: u64 = 1 << 32;
 
 /// `1024`, `1024M`, `2G`, `2GiB` in MiB.
 pub(crate) fn size_mib(text: &str) -> Result<u64, String> {

@@ -12,7 +12,7 @@ use crate::figures::Figures;
 use crate::input::Input;
 use crate::known::{Boots, Known};
 use crate::model::{Facts, STEP_MIB};
-use crate::options::Options;
+use crate::options::{MOST_MIB, Options};
 
 /// How a measurement is made of figures. Changelog. 1: the first.
 const VERSION: u32 = 1;
@@ -40,12 +40,20 @@ fn key(options: &Options, input: &Input) -> Value {
 
 /// The measurement that the store has, for the stage's own key: the journal hears nothing of it.
 pub(crate) fn known(cx: &Context, options: &Options, input: &Input) -> Result<Option<WorkingSet>> {
-    cx.known(PART, &key(options, input))
+    let known: Option<WorkingSet> = cx.known(PART, &key(options, input))?;
+    Ok(known.filter(plausible))
 }
 
 /// The same, for the statement.
 pub(crate) fn found(cx: &Context, options: &Options, input: &Input) -> Result<Option<WorkingSet>> {
-    cx.found(PART, &key(options, input))
+    let found: Option<WorkingSet> = cx.found(PART, &key(options, input))?;
+    Ok(found.filter(plausible))
+}
+
+/// Whether it is less than its machine had, which is one that can be asked for. What is not, is no measurement, wherever
+/// it comes from: sums with it would overflow.
+fn plausible(measured: &WorkingSet) -> bool {
+    measured.ram_mib <= MOST_MIB && measured.kib < measured.ram_mib << 10
 }
 
 /// `--measure`: boots a machine with more RAM than is stated for it.
@@ -109,6 +117,7 @@ fn of(
         up: proof.up.clone(),
         figures: memory.figures,
     });
+    let measured = measured.filter(plausible);
     let figures = &memory.figures.blake3;
     Ok(measured.ok_or_else(|| {
         format!(
@@ -137,6 +146,21 @@ mod tests {
             "console=ttyS0 quiet x",
         ] {
             assert_ne!(base, key(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_set_as_large_as_its_machine_is_none() {
+        let set = |kib, ram_mib| WorkingSet {
+            kib,
+            ram_mib,
+            store: "brd".to_owned(),
+            up: "login".to_owned(),
+            figures: manifest::Object::of(b""),
+        };
+        assert!(plausible(&set((512 << 10) - 1, 512)) && plausible(&set(0, 512)));
+        for (kib, ram_mib) in [(512 << 10, 512), (u64::MAX, u64::MAX), (1, u64::MAX)] {
+            assert!(!plausible(&set(kib, ram_mib)), "{kib} of {ram_mib}");
         }
     }
 
