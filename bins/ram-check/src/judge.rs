@@ -176,6 +176,7 @@ mod tests {
             ramdisk_bytes: 600 * MIB,
             resize: false,
             reserved_bytes: 0,
+            huge_pages_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 30 * MIB,
             initrd_unpacked: 90 * MIB,

@@ -46,6 +46,8 @@ pub struct Facts {
     pub resize: bool,
     /// What the command line keeps from the system: crash kernel, CMA, huge pages.
     pub reserved_bytes: u64,
+    /// The huge pages of it: more than these are the system's own.
+    pub huge_pages_bytes: u64,
     /// The kernel in RAM, see [`kernel_bytes`].
     pub kernel_bytes: u64,
     /// The initrd as the boot loader loads it.
@@ -359,6 +361,7 @@ pub(crate) mod tests {
             ramdisk_bytes: 2000 * MIB,
             resize: true,
             reserved_bytes: 0,
+            huge_pages_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 38 * MIB,
             initrd_unpacked: 108 * MIB,
@@ -428,6 +431,7 @@ pub(crate) mod tests {
             ramdisk_bytes: 0,
             resize: false,
             reserved_bytes: 0,
+            huge_pages_bytes: 0,
             kernel_bytes: 0,
             initrd_packed: 0,
             initrd_unpacked: 0,

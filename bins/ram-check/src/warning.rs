@@ -72,6 +72,7 @@ mod tests {
             ramdisk_bytes: 2000 * MIB,
             resize,
             reserved_bytes: 0,
+            huge_pages_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 2 * MIB,
             initrd_unpacked: 6 * MIB,

@@ -14,8 +14,9 @@ use crate::known::{Boots, Known};
 use crate::model::{Facts, STEP_MIB};
 use crate::options::{MOST_MIB, Options};
 
-/// How a measurement is made of figures. Changelog. 1: the first.
-const VERSION: u32 = 1;
+/// How a measurement is made of figures. Changelog. 1: the first. 2: huge pages beyond those of the command line, and what
+/// a ramfs holds.
+const VERSION: u32 = 2;
 /// The name of the part that is kept.
 const PART: &str = "working set";
 /// What a machine has beyond the least that is stated, so that a large working set has room, in MiB.

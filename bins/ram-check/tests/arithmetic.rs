@@ -28,6 +28,7 @@ fn facts(random: &mut Rng) -> Facts {
         ramdisk_bytes: image_bytes + bytes(random),
         resize: random.bool(),
         reserved_bytes: bytes(random) >> 16,
+        huge_pages_bytes: 0,
         kernel_bytes: bytes(random) >> 16,
         initrd_packed: bytes(random) >> 16,
         initrd_unpacked: bytes(random) >> 16,
