@@ -30,7 +30,8 @@ use crate::{boot, known, least, qemu, table, warning, working};
 /// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
 /// stated machine itself is measured; the command line's word on growing; sizes that no machine holds are refused.
 /// 15: counts with the system's working set where a boot has measured it.
-/// 16: that set with the huge pages that the system itself asks for, and without an image in a ramfs.
+/// 16: that set with the huge pages that the system itself asks for, and without an image in a ramfs; watermarks for huge pages wherever
+/// it is measured, so that more never needs less.
 pub const VERSION: u32 = 16;
 
 /// The host programs that the options ask for.

@@ -12,17 +12,24 @@
 //!       ╱
 //! ```
 
-use manifest::StoreNeed;
+use manifest::{StoreNeed, Term};
 
-use super::{GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
+use super::{FOR_HUGE_PAGES, GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
 
 /// The kernel's watermarks with transparent huge pages. Linux 6.1: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
 const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;
 /// What is lost to applications where ram-deploy leaves them as they are.
 const HUGE_PAGES_MIB: u64 = (WITH_HUGE_PAGES_KIB - WATERMARKS_KIB) / MIB_IN_KIB;
+/// The same beside what a term counts already.
+pub(super) fn lost_mib(terms: &[Term]) -> u64 {
+    let counted = terms.iter().find(|term| term.name == FOR_HUGE_PAGES);
+    let counted = counted.map_or(0, |term| term.kib / MIB_IN_KIB);
+    HUGE_PAGES_MIB.saturating_sub(counted)
+}
+
 /// So much is left at most while they are surely lowered: half of what ram-deploy calls ample, since the least machine
 /// that is stated may have some to spare.
-pub(super) const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
+const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
 /// What a recommended machine leaves at its login prompt: three times what the page cache has there (Debian 12: 38 MiB), so
 /// that programs are not read from the RAM store again and again, and a short peak is none.
 const RECOMMENDED_LEFT_MIB: u64 = 128;
@@ -47,23 +54,26 @@ pub fn left_mib(need: &StoreNeed, ram_mib: u64) -> Option<u64> {
     let tight = ram_mib
         .saturating_sub(need.steady_mib)
         .saturating_sub(grown);
-    Some(tight.min(tight.saturating_sub(HUGE_PAGES_MIB).max(AMPLE_MIB)))
+    let ample = tight.saturating_sub(lost_mib(&need.terms));
+    Some(tight.min(ample.max(AMPLE_MIB)))
 }
 
 /// The least machine in MiB that leaves `leave_mib` MiB to applications.
 pub fn least_leaving(need: &StoreNeed, leave_mib: u64) -> u64 {
-    leaving(need.least_ram_mib, need.steady_mib, leave_mib)
+    let lost = lost_mib(&need.terms);
+    leaving(need.least_ram_mib, need.steady_mib, lost, leave_mib)
 }
 
-/// The recommended machine in MiB, where `least_mib` is the least and `steady_mib` in use on it at the login prompt.
-pub fn recommended(least_mib: u64, steady_mib: u64) -> u64 {
-    leaving(least_mib, steady_mib, RECOMMENDED_LEFT_MIB)
+/// The recommended machine in MiB, where `least_mib` is the least, `steady_mib` in use on it at the login prompt, and
+/// `lost_mib` more with ample RAM.
+pub(super) fn recommended(least_mib: u64, steady_mib: u64, lost_mib: u64) -> u64 {
+    leaving(least_mib, steady_mib, lost_mib, RECOMMENDED_LEFT_MIB)
 }
 
-fn leaving(least_mib: u64, steady_mib: u64, leave_mib: u64) -> u64 {
+fn leaving(least_mib: u64, steady_mib: u64, lost_mib: u64, leave_mib: u64) -> u64 {
     let kept_free = match leave_mib {
         0..=AMPLE_MIB => 0,
-        _ => HUGE_PAGES_MIB,
+        _ => lost_mib,
     };
     let beside = least_mib.saturating_sub(steady_mib);
     let lacking = leave_mib.saturating_add(kept_free).saturating_sub(beside);
