@@ -31,7 +31,7 @@ use crate::{boot, known, least, qemu, table, warning, working};
 /// stated machine itself is measured; the command line's word on growing; sizes that no machine holds are refused.
 /// 15: counts with the system's working set where a boot has measured it.
 /// 16: that set with the huge pages that the system itself asks for, and without an image in a ramfs; watermarks for huge pages wherever
-/// it is measured, so that more never needs less.
+/// it is measured, so that more never needs less; with auto no machine on which a store may be taken that does not come up.
 pub const VERSION: u32 = 16;
 
 /// The host programs that the options ask for.
@@ -206,7 +206,7 @@ fn choice(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Choice> 
         need.left_mib = ram_mib.and_then(|ram| model::left_mib(need, ram));
     }
     let auto = wanted.is_none();
-    Ok(Choice { stores, auto })
+    Ok(Choice::new(stores, auto))
 }
 
 /// What machines showed.

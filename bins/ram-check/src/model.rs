@@ -25,7 +25,7 @@ mod left;
 use manifest::{Moment, StoreNeed, Term};
 use ram_deploy::ram;
 
-pub use left::{least_leaving, left_mib, may_fit};
+pub use left::{Demand, least_leaving, left_mib};
 
 /// What the model reads. All sizes in bytes.
 #[derive(Debug, Clone)]
@@ -83,10 +83,12 @@ const FIRMWARE_KIB: u64 = 8 * MIB_IN_KIB;
 /// Page descriptors, hash tables and per-zone data, in KiB for each MiB of RAM: 64 bytes a page are 16 KiB.
 /// Linux 6.1: 17.5 between 256 and 1024 MiB, 18.3 between 1024 and 3072 MiB.
 const GROWS_WITH_RAM_KIB: u64 = 19;
+const PAGE_DESCRIPTORS: &str = "page descriptors and tables";
 /// What the kernel does not offer at deployment beyond that, in KiB for each MiB of RAM: free pages in lists of the
 /// processors, more of them with transparent huge pages. What ram-deploy found available, Linux 6.1 with two processors
 /// and SeaBIOS, no dracut: 68 MiB less than there are at 288 MiB, 76 at 528, 99 at 832, 144 at 2464, so 28 in all.
 const NOT_OFFERED_KIB: u64 = 9;
+const NOT_OFFERED: &str = "free pages that are not offered";
 /// Processes, modules and kernel objects of an initramfs with systemd and udev, beside its files. Debian 12 in
 /// QEMU: 23 MiB with the cloud kernel, 29 MiB with the full one, and up to 12 MiB more from boot to boot. No least machine
 /// was measured with the full one.
@@ -297,15 +299,11 @@ fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
     let least = [Unpack, Deploy, Login].map(|m| least_mib(sum(&terms, m), m));
     let least = least.into_iter().max().unwrap_or(0);
     terms.push(term(
-        "page descriptors and tables",
+        PAGE_DESCRIPTORS,
         least * GROWS_WITH_RAM_KIB,
         &[Unpack, Deploy, Login],
     ));
-    terms.push(term(
-        "free pages that are not offered",
-        least * NOT_OFFERED_KIB,
-        &[Deploy],
-    ));
+    terms.push(term(NOT_OFFERED, least * NOT_OFFERED_KIB, &[Deploy]));
     terms.retain(|t| t.kib > 0);
     let (peak, peak_at) = highest(&terms);
     let steady_mib = sum(&terms, Login).div_ceil(MIB_IN_KIB);

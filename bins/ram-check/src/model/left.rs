@@ -14,7 +14,9 @@
 
 use manifest::{StoreNeed, Term};
 
+use super::Deploy;
 use super::{FOR_HUGE_PAGES, GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
+use super::{NOT_OFFERED, PAGE_DESCRIPTORS, least_mib};
 
 /// The kernel's watermarks with transparent huge pages. Linux 6.1: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
 const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;
@@ -40,9 +42,47 @@ fn above_mib(least_mib: u64) -> u64 {
     48.max(least_mib / 10) + STEP_MIB
 }
 
-/// Whether ram-deploy may find RAM for the store on a machine with `ram_mib` MiB, though less than the least is promised.
-pub fn may_fit(need: &StoreNeed, ram_mib: u64) -> bool {
-    ram_mib.saturating_add(above_mib(need.least_ram_mib)) >= need.least_ram_mib
+/// The machines on which ram-deploy finds RAM for a store, and those on which the system then comes up. All in MiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    /// From here on the store is surely taken where it is the first that is tried.
+    pub surely: u64,
+    /// From here on it may be.
+    perhaps: u64,
+    /// From here on the system is up.
+    least: u64,
+}
+
+impl Demand {
+    /// That of a store: of the three moments ram-deploy knows its own alone.
+    pub fn of(need: &StoreNeed) -> Self {
+        let own = need.terms.iter().filter(|term| {
+            let grows = [PAGE_DESCRIPTORS, NOT_OFFERED].contains(&term.name.as_str());
+            !grows && term.at.contains(&Deploy)
+        });
+        let surely = least_mib(own.map(|term| term.kib).sum(), Deploy);
+        Self {
+            surely,
+            perhaps: surely.saturating_sub(above_mib(surely)),
+            least: need.least_ram_mib,
+        }
+    }
+
+    /// Whether ram-deploy may find RAM for it on a machine with `ram_mib` MiB.
+    pub fn may_take(self, ram_mib: u64) -> bool {
+        ram_mib >= self.perhaps
+    }
+
+    /// Whether the system is up on a machine with `ram_mib` MiB that the store is taken on. Where ram-deploy's own moment
+    /// is the highest, its demand answers for the others.
+    pub fn comes_up(self, ram_mib: u64) -> bool {
+        ram_mib >= self.least || self.surely == self.least
+    }
+
+    /// The machines at which one of the answers changes.
+    pub fn bounds(self) -> [u64; 3] {
+        [self.perhaps, self.surely, self.least]
+    }
 }
 
 /// MiB that are left to applications after login on a machine with `ram_mib` MiB; `None` where the system does not fit.
