@@ -54,9 +54,9 @@ impl<'a> Figures<'a> {
         rest.split_ascii_whitespace().next()?.parse().ok()
     }
 
-    /// How many programs the kernel has killed for lack of memory.
-    pub(crate) fn killed(&self) -> u64 {
-        self.number("oom_kill ").unwrap_or(0)
+    /// How many programs the kernel has killed for lack of memory; `None` where the figures do not say it.
+    pub(crate) fn killed(&self) -> Option<u64> {
+        self.number("oom_kill ")
     }
 
     /// What the system takes for itself in KiB, in which RAM store; `None` where the figures do not say it.
@@ -306,7 +306,10 @@ mod tests {
             machine(250, "/dev/ram1p3", "").replace("oom_kill 0", "oom_kill 2")
         );
         assert_eq!(taken(&text), Some((83, "brd")));
-        assert_eq!(Figures::last(&text).killed(), 2);
+        assert_eq!(Figures::last(&text).killed(), Some(2));
+        // Nobody has said that none was killed.
+        let torn = text.replace("oom_kill", "oom");
+        assert_eq!(Figures::last(&torn).killed(), None);
     }
 
     #[test]

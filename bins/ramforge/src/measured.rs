@@ -52,7 +52,10 @@ fn apart(stated: u64, measured: u64) -> String {
         measured - stated.min(measured),
     ) {
         (Some(0), _) => "the same".to_owned(),
-        (Some(above), _) => format!("{above} MiB or {} % above", above * 100 / measured.max(1)),
+        (Some(above), _) => {
+            let percent = u128::from(above) * 100 / u128::from(measured.max(1));
+            format!("{above} MiB or {percent} % above")
+        }
         (None, below) => format!("{below} MiB too little"),
     }
 }
@@ -141,7 +144,9 @@ fn drawn(measurement: &Measurement, scale: u64) -> String {
     let Some(measured) = measurement.measured_mib else {
         return format!("nothing up to {too_little} MiB came up");
     };
-    let columns = |mib: u64| usize::try_from(mib * WIDTH / scale).unwrap_or(0);
+    // Whoever writes an event may write any number.
+    let columns = |mib: u64| u128::from(mib) * u128::from(WIDTH) / u128::from(scale);
+    let columns = |mib| usize::try_from(columns(mib)).unwrap_or(0);
     let (both, all) = (columns(stated.min(measured)), columns(stated.max(measured)));
     let beyond = if measured > stated { "!" } else { "+" };
     format!(
@@ -188,6 +193,18 @@ a.x86_64-1           brd    bios         800      640     2  2026-02-01  =======
 an image             brd    bios         500        -     1  2026-01-01  nothing up to 400 MiB came up
 b.x86_64-1           brd    bios         600      640     1  2026-01-02  ========================!  40 MiB too little";
         assert_eq!(history.lines().join("\n"), expected);
+    }
+
+    #[test]
+    fn numbers_that_no_machine_has_are_drawn() {
+        let mut history = History::default();
+        history.add(measurement("a", u64::MAX, Some(1 << 60), "2026-01-02"));
+        history.add(measurement("b", 1 << 60, Some(u64::MAX), "2026-01-02"));
+        let lines = history.lines();
+        let drawn = |n: usize, sign: &str| lines[n].matches(sign).count();
+        assert_eq!((drawn(1, "="), drawn(1, "+")), (2, 30), "{lines:?}");
+        assert_eq!((drawn(2, "="), drawn(2, "!")), (2, 30), "{lines:?}");
+        assert!(lines[1].ends_with(" or 1499 % above"), "{lines:?}");
     }
 
     #[test]
