@@ -18,7 +18,8 @@
 //! The constants are measured with two processors, up to 3 GiB of RAM, and Debian 12's cloud kernel, that under dracut too.
 //! *Not here:* page cache that can be dropped; what each processor takes, about 1 MiB and more; what Linux keeps between the
 //! zones of a machine with more than 4 GiB, of which more is lost to applications than is said; what the image's own
-//! services take beyond a small system, as long as no boot has measured it ([`WorkingSet`](manifest::WorkingSet)); and RAM stores other than these: [`STORES`] is where they join.
+//! services take beyond a small system, as long as no boot has measured it ([`WorkingSet`](manifest::WorkingSet)), and what
+//! they take and give back before the system is up; and RAM stores other than these: [`STORES`] is where they join.
 
 mod left;
 
