@@ -85,6 +85,7 @@ pub(crate) fn record(cx: &Context, verdict: &Verdict, kept: bool) -> Result<()> 
     let first = measured.boots.first();
     let mut data = json!({
         "image": cx.image(),
+        "medium": cx.medium().map(|medium| medium.blake3.to_string()),
         "store": measured.store,
         "firmware": first.map(|proof| &proof.firmware),
         "accelerator": first.map(|proof| &proof.accelerator),
