@@ -136,7 +136,8 @@ fn judged(vm: &Example, options: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), manifest["verdict"].take())
 }
 
-/// Seconds, others in every run of the tests: what an earlier run proved says nothing of today's program.
+/// Seconds, others in every run of the tests: the verdict is asked for anew. Boots of the same medium that the store has kept
+/// are not repeated, but for those of `--measure`.
 fn timeout() -> u64 {
     let mut hasher = DefaultHasher::new();
     this_run().hash(&mut hasher);
