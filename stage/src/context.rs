@@ -177,6 +177,31 @@ impl Context {
         if let Some(outcome) = self.found_of(&key, part, facts)? {
             return Ok(outcome);
         }
+        self.done(&key, part, facts, work)
+    }
+
+    /// As [`kept`](Self::kept), but done again where it was done before: the outcome takes the place of the earlier one.
+    ///
+    /// # Errors
+    /// As [`kept`](Self::kept).
+    pub fn replaced<F: Serialize, T: Serialize>(
+        &self,
+        part: &str,
+        facts: &F,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let key = manifest::part_key(self.name, part, facts)?;
+        self.done(&key, part, facts, work)
+    }
+
+    /// Does the work of a part and records its outcome.
+    fn done<F: Serialize, T: Serialize>(
+        &self,
+        key: &StageKey,
+        part: &str,
+        facts: &F,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         self.log.append(Event::PartStarted {
             stage: self.name.to_owned(),
             part: part.to_owned(),
@@ -186,7 +211,7 @@ impl Context {
         let outcome = work()?;
         let value = serde_json::to_value(&outcome).map_err(|e| Error::failed(e.to_string()))?;
         self.store.sync()?;
-        self.store.record_action(&key, &value)?;
+        self.store.record_action(key, &value)?;
         Ok(outcome)
     }
 
@@ -267,6 +292,11 @@ impl Context {
     /// key.
     pub fn image(&self) -> Option<String> {
         self.manifest.image_name()
+    }
+
+    /// The medium that the manifest has: for the journal only, no part of any key.
+    pub fn medium(&self) -> Option<Object> {
+        self.manifest.medium()
     }
 
     /// Where a value of the plan stands in the description: for messages only, no part of any key.

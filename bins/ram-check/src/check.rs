@@ -30,7 +30,10 @@ use crate::{boot, known, least, qemu, table, warning, working};
 /// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
 /// stated machine itself is measured; the command line's word on growing; sizes that no machine holds are refused.
 /// 15: counts with the system's working set where a boot has measured it.
-pub const VERSION: u32 = 15;
+/// 16: that set with the huge pages that the system itself asks for, and without an image in a ramfs; watermarks for huge pages wherever
+/// it is measured, so that more never needs less; with auto no machine on which a store may be taken that does not come up;
+/// a search is judged by the statement that it began with.
+pub const VERSION: u32 = 16;
 
 /// The host programs that the options ask for.
 pub fn tools(options: &Options) -> Vec<Tool> {
@@ -93,18 +96,17 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
     let mut stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
     let need = stated.choice.first();
     let shown = match stated.judgement.ok || options.measure {
-        true => demonstrate(cx, options, &input, need, working_set.is_some())?,
+        true => demonstrate(cx, options, &input, need)?,
         false => Shown::default(),
     };
-    if working_set.is_none() {
-        let boots = shown.boots();
-        working_set = working::keep(cx, options, &input, &facts, boots)?;
-        if working_set.is_some() {
-            stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
-        }
+    let before = working_set.as_ref();
+    if let Some(new) = working::keep(cx, options, &input, &facts, before, shown.boots())? {
+        stated = Stated::of(options, &input, &facts, Some(&new))?;
+        working_set = Some(new);
     }
+    let kept = shown.kept;
     let verdict = verdict(options, stated, shown, working_set);
-    least::record(cx, &verdict, false)?;
+    least::record(cx, &verdict, kept)?;
     Ok(verdict)
 }
 
@@ -162,7 +164,8 @@ fn verdict(
 ) -> Verdict {
     let need = stated.choice.first();
     let least_ram_mib = need.least_ram_mib;
-    let measured = shown.measured.as_ref().map(|m| least::judge(need, m));
+    let measured = shown.measured.as_ref();
+    let measured = measured.map(|m| least::judge(least_ram_mib, m));
     let judgement = measured.or(shown.judgement);
     let words = match &judgement {
         Some(judgement) => format!("; {}", judgement.sentence),
@@ -204,7 +207,7 @@ fn choice(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Choice> 
         need.left_mib = ram_mib.and_then(|ram| model::left_mib(need, ram));
     }
     let auto = wanted.is_none();
-    Ok(Choice { stores, auto })
+    Ok(Choice::new(stores, auto))
 }
 
 /// What machines showed.
@@ -212,6 +215,8 @@ fn choice(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Choice> 
 struct Shown {
     proof: Option<Proof>,
     measured: Option<Measured>,
+    /// Whether all machines of a search are known from earlier runs.
+    kept: bool,
     judgement: Option<Judgement>,
 }
 
@@ -223,6 +228,7 @@ impl Shown {
             judgement: Some(Judgement { ok, sentence }),
             proof: Some(known.proof),
             measured: None,
+            kept: false,
         }
     }
 
@@ -232,27 +238,22 @@ impl Shown {
     }
 }
 
-/// Starts the machines that are asked for; what is `measured` is not measured again.
-fn demonstrate(
-    cx: &Context,
-    options: &Options,
-    input: &Input,
-    need: &StoreNeed,
-    measured: bool,
-) -> Result<Shown> {
+/// Starts the machines that are asked for.
+fn demonstrate(cx: &Context, options: &Options, input: &Input, need: &StoreNeed) -> Result<Shown> {
     let (least, sign) = (need.least_ram_mib, options.up.words());
     if options.boot {
         let ram = options.ram.unwrap_or(least);
         let known = Boots::new(cx, options, input)?.boot(ram, options.timeout)?;
         return Ok(Shown::one(known, &sign));
     }
-    if options.measure && !measured {
+    if options.measure {
         let known = working::measure(cx, options, input, least)?;
         return Ok(Shown::one(known, &sign));
     }
     let mut shown = Shown::default();
     if options.least {
-        shown.measured = Some(least::measure(cx, options, input, need)?);
+        let (measured, started) = least::measure(cx, options, input, need)?;
+        (shown.measured, shown.kept) = (Some(measured), !started);
     }
     Ok(shown)
 }

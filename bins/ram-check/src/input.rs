@@ -136,6 +136,7 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
     let ramdisk = ramdisk.map(|kib| within("plan.ramdisk.size_kib", kib, MOST_BYTES >> 10));
     let ramdisk = ramdisk.transpose()?.map_or(disk.size, |kib| kib << 10);
     let erofs = disk.erofs.as_ref().map(|erofs| erofs.data_bytes);
+    let reserved = reserved::of(&media.kernelcmdline);
     let mut words = media.kernelcmdline.split_ascii_whitespace();
     Ok(Facts {
         image_bytes: size("disk.size", disk.size)?,
@@ -147,7 +148,8 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
         entries: within("rootfs.entries", input.rootfs.entries, MOST_ENTRIES)?,
         ramdisk_bytes: ramdisk,
         resize: store::grows(&Cmdline::parse(&media.kernelcmdline), input.plan.oem.resize),
-        reserved_bytes: reserved::bytes(&media.kernelcmdline),
+        reserved_bytes: reserved.all,
+        huge_pages_bytes: reserved.huge_pages,
         kernel_bytes: model::kernel_bytes(header, size("rootfs.kernel.image.size", kernel.size)?),
         initrd_packed: size("initrd.image.size", initrd.image.size)?,
         initrd_unpacked: size("initrd.unpacked_bytes", initrd.unpacked_bytes)?,

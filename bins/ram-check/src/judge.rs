@@ -176,6 +176,7 @@ mod tests {
             ramdisk_bytes: 600 * MIB,
             resize: false,
             reserved_bytes: 0,
+            huge_pages_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 30 * MIB,
             initrd_unpacked: 90 * MIB,
@@ -192,7 +193,7 @@ mod tests {
     fn by_store(wanted: Option<&str>, ram_mib: u64, leave_mib: Option<u64>) -> (bool, String) {
         let stores = model::needs(&facts(), wanted);
         let auto = wanted.is_none();
-        let judgement = machine(&Choice { stores, auto }, Asked { ram_mib, leave_mib });
+        let judgement = machine(&Choice::new(stores, auto), Asked { ram_mib, leave_mib });
         (judgement.ok, judgement.sentence)
     }
 

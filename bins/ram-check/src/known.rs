@@ -18,6 +18,8 @@ use crate::qemu::{self, Outcome};
 
 /// How boots are judged and kept: the stage's version when that changed last.
 const VERSION: u32 = 14;
+/// The name of the part that is kept.
+const PART: &str = "boot";
 
 /// The boots of a medium, from the store where they are known.
 pub(crate) struct Boots<'a> {
@@ -25,6 +27,8 @@ pub(crate) struct Boots<'a> {
     options: &'a Options,
     input: &'a Input,
     facts: Value,
+    /// How many were started.
+    pub(crate) started: usize,
     /// The medium as a file, once a machine needs it.
     stand: Option<Stand<'a>>,
 }
@@ -50,6 +54,7 @@ impl<'a> Boots<'a> {
     pub(crate) fn new(cx: &'a Context, options: &'a Options, input: &'a Input) -> Result<Self> {
         Ok(Self {
             facts: facts(cx, options, input)?,
+            started: 0,
             stand: None,
             cx,
             options,
@@ -60,25 +65,30 @@ impl<'a> Boots<'a> {
     /// What is known of a machine with `ram_mib` MiB, from an earlier run or from its boot; what it does within `limit`
     /// seconds counts.
     pub(crate) fn boot(&mut self, ram_mib: u64, limit: u64) -> Result<Known> {
-        let cx = self.cx;
-        let facts = json!({"facts": self.facts, "ram_mib": ram_mib});
-        let (mut new, mut again) = (None, ", as an earlier run found");
-        let known = cx.kept("boot", &facts, || {
-            again = "";
-            let known = Known::of(self.stand()?.boot(ram_mib, Duration::from_secs(limit))?);
-            if known.lasts() {
-                return Ok(known);
-            }
-            new = Some(known);
-            Err(Error::failed("a boot that may end otherwise"))
-        });
-        let known = new.map_or(known, Ok)?.within(self.options.timeout);
-        if !again.is_empty() {
+        let (cx, part) = (self.cx, self.part(ram_mib));
+        if let Some(known) = cx.found::<_, Known>(PART, &part)? {
+            let known = known.within(self.options.timeout);
             record(cx, &known.proof, &known.milliseconds, true)?;
+            return Ok(said(cx, known, ", as an earlier run found"));
         }
-        let (result, seconds) = (&known.proof.result, known.seconds);
-        cx.say(&format!("{ram_mib} MiB: {result} after {seconds} s{again}"));
-        Ok(known)
+        self.boot_anew(ram_mib, limit)
+    }
+
+    /// The same of its boot alone, which takes the place of an earlier one that is kept.
+    pub(crate) fn boot_anew(&mut self, ram_mib: u64, limit: u64) -> Result<Known> {
+        let (cx, part) = (self.cx, self.part(ram_mib));
+        let booted = self.stand()?.boot(ram_mib, Duration::from_secs(limit))?;
+        self.started += 1;
+        let known = Known::of(booted);
+        if known.lasts() {
+            cx.replaced(PART, &part, || Ok(known.clone()))?;
+        }
+        Ok(said(cx, known.within(self.options.timeout), ""))
+    }
+
+    /// All that the boot of a machine depends on.
+    fn part(&self, ram_mib: u64) -> Value {
+        json!({"facts": self.facts, "ram_mib": ram_mib})
     }
 
     fn stand(&mut self) -> Result<&Stand<'a>> {
@@ -88,6 +98,13 @@ impl<'a> Boots<'a> {
         let none = || Error::failed("the medium is not there");
         self.stand.as_ref().ok_or_else(none)
     }
+}
+
+/// Says how a boot ended.
+fn said(cx: &Context, known: Known, again: &str) -> Known {
+    let (ram_mib, result, seconds) = (known.proof.ram_mib, &known.proof.result, known.seconds);
+    cx.say(&format!("{ram_mib} MiB: {result} after {seconds} s{again}"));
+    known
 }
 
 /// All that a boot depends on beside the machine's RAM.

@@ -16,13 +16,13 @@ use crate::search::{self, Answer};
 const PATIENCE: u64 = 5;
 const GRACE: u64 = 60;
 
-/// Boots machines around the prediction until the least one is known.
+/// Boots machines around the prediction until the least one is known; says whether any was started.
 pub(crate) fn measure(
     cx: &Context,
     options: &Options,
     input: &Input,
     need: &StoreNeed,
-) -> Result<Measured> {
+) -> Result<(Measured, bool)> {
     let mut machines = Boots::new(cx, options, input)?;
     let mut boots = Vec::new();
     let mut limit = options.timeout;
@@ -38,18 +38,21 @@ pub(crate) fn measure(
         boots.push(known.proof);
         Ok::<_, Error>(answer)
     })?;
-    Ok(Measured {
+    let measured = Measured {
         store: need.store.clone(),
         least_ram_mib: found.least,
+        predicted_mib: Some(need.least_ram_mib),
         too_little_mib: found.too_little,
         step_mib: search::STEP_MIB,
         boots,
-    })
+    };
+    Ok((measured, machines.started > 0))
 }
 
-/// What the measurement says of the prediction.
-pub(crate) fn judge(need: &StoreNeed, measured: &Measured) -> Judgement {
-    let (predicted, boots) = (need.least_ram_mib, measured.boots.len());
+/// What the measurement says of the prediction that it began with; `stated_mib` is what is stated now.
+pub(crate) fn judge(stated_mib: u64, measured: &Measured) -> Judgement {
+    let predicted = measured.predicted_mib.unwrap_or(stated_mib);
+    let boots = measured.boots.len();
     let Some(least) = measured.least_ram_mib else {
         let sentence = format!("nothing up to {} MiB comes up", measured.too_little_mib);
         return Judgement {
@@ -58,7 +61,11 @@ pub(crate) fn judge(need: &StoreNeed, measured: &Measured) -> Judgement {
         };
     };
     let ok = least <= predicted;
-    let than = if ok { "" } else { ", more than is stated" };
+    let than = match (ok, predicted == stated_mib) {
+        (true, _) => String::new(),
+        (false, true) => ", more than is stated".to_owned(),
+        (false, false) => format!(", more than the {predicted} MiB that were stated before"),
+    };
     let sentence = format!(
         "measured in {boots} boots: {least} MiB come up, {} MiB do not{than}",
         measured.too_little_mib
@@ -68,22 +75,30 @@ pub(crate) fn judge(need: &StoreNeed, measured: &Measured) -> Judgement {
 
 /// For `ramforge report`: a measurement beside the statement of the verdict. One that is `kept` was made in an earlier run.
 pub(crate) fn record(cx: &Context, verdict: &Verdict, kept: bool) -> Result<()> {
-    let (Some(measured), Some(need)) = (&verdict.measured, verdict.stores.first()) else {
+    let Some(measured) = &verdict.measured else {
         return Ok(());
     };
+    let mut stores = verdict.stores.iter();
+    let need = stores.find(|need| need.store == measured.store);
+    let stated = need.map_or(verdict.least_ram_mib, |need| need.least_ram_mib);
+    let predicted = measured.predicted_mib.unwrap_or(stated);
     let first = measured.boots.first();
     let mut data = json!({
         "image": cx.image(),
-        "store": need.store,
+        "medium": cx.medium().map(|medium| medium.blake3.to_string()),
+        "store": measured.store,
         "firmware": first.map(|proof| &proof.firmware),
         "accelerator": first.map(|proof| &proof.accelerator),
         "up": first.map(|proof| &proof.up),
-        "predicted_mib": need.least_ram_mib,
-        "recommended_mib": need.recommended_ram_mib,
+        "predicted_mib": predicted,
+        "recommended_mib": need.map(|need| need.recommended_ram_mib),
         "measured_mib": measured.least_ram_mib,
         "too_little_mib": measured.too_little_mib,
         "boots": measured.boots.len(),
     });
+    if stated != predicted {
+        data["restated_mib"] = stated.into();
+    }
     if kept {
         data["kept"] = true.into();
     }
@@ -97,36 +112,35 @@ pub(crate) fn record(cx: &Context, verdict: &Verdict, kept: bool) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use manifest::Moment;
 
     #[test]
     fn a_measurement_above_the_prediction_is_a_negative_verdict() {
-        let need = StoreNeed {
-            store: "brd".to_owned(),
-            least_ram_mib: 664,
-            recommended_ram_mib: 800,
-            steady_mib: 0,
-            left_mib: None,
-            peak_mib: 0,
-            peak_at: Moment::Deploy,
-            terms: Vec::new(),
-        };
-        let judged = |least_ram_mib: Option<u64>| {
+        let judged_at = |stated: u64, least_ram_mib: Option<u64>| {
             let measured = Measured {
                 store: "brd".to_owned(),
                 least_ram_mib,
+                predicted_mib: Some(664),
                 too_little_mib: least_ram_mib.map_or(2000, |mib| mib - 16),
                 step_mib: 16,
                 boots: Vec::new(),
             };
-            judge(&need, &measured)
+            judge(stated, &measured)
         };
+        let judged = |least| judged_at(664, least);
         assert!(judged(Some(664)).ok && judged(Some(608)).ok);
         // What does not hold by half a step does not hold.
         for mib in [672, 688] {
             let above = judged(Some(mib));
             assert!(!above.ok && above.sentence.ends_with("do not, more than is stated"));
         }
+        // What is stated since by what the same boots have measured is no excuse.
+        let before = judged_at(896, Some(816));
+        let end = "do not, more than the 664 MiB that were stated before";
+        assert!(
+            !before.ok && before.sentence.ends_with(end),
+            "{}",
+            before.sentence
+        );
         assert_eq!(judged(None).sentence, "nothing up to 2000 MiB comes up");
     }
 }

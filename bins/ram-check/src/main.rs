@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         .tools(tools)
         .narrow(Input::narrow)
         .identity(identity)
+        .anew(|options: &ram_check::Options| options.measure)
+        .moves_its_key()
         .judge(|verdict: &manifest::Verdict| verdict.ok)
         .found(found)
         .show(show);

@@ -24,7 +24,7 @@ pub struct Options {
     pub machines: Option<Machines>,
     /// This host as the machine: the RAM of its firmware; exit code 4 where the system does not fit
     #[arg(long, num_args = 0, default_missing_value = "/", value_parser = here::read, group = "asked")]
-    #[arg(conflicts_with = "boot")]
+    #[arg(conflicts_with_all = ["boot", "measure"])]
     pub here: Option<Host>,
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
     #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
@@ -41,8 +41,8 @@ pub struct Options {
     /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
     #[arg(long, group = "machine")]
     pub least: bool,
-    /// Boot it once with ample RAM and --login, measure what the system takes for itself, and keep that for every statement
-    /// about this image
+    /// Boot it with ample RAM and --login, measure what the system takes for itself, and keep that for every statement about
+    /// this image, in the place of an earlier measurement
     #[arg(long, group = "machine", requires = "login")]
     pub measure: bool,
     /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line) or
@@ -117,7 +117,7 @@ impl From<FirmwareChoice> for qemu::Firmware {
 }
 
 /// More than any machine has: 4096 TiB, in MiB.
-const MOST_MIB: u64 = 1 << 32;
+pub(crate) const MOST_MIB: u64 = 1 << 32;
 
 /// `1024`, `1024M`, `2G`, `2GiB` in MiB.
 pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
@@ -171,6 +171,12 @@ pub(crate) mod tests {
         for bad in ["--login /dev/null", "--boot --least", "--measure"] {
             assert!(!parse(bad), "{bad}");
         }
+        // A machine as large as this host is none to measure on.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("login");
+        std::fs::write(&path, "root:x\n").unwrap();
+        let measure = format!("--measure --login {}", path.display());
+        assert!(parse(&measure) && !parse(&format!("{measure} --here")));
     }
 
     #[test]

@@ -12,8 +12,17 @@ const LOW: u64 = 256 << 20;
 /// More than any machine has: what is kept is at most so much.
 const MOST: u64 = 1 << 52;
 
-/// The bytes that are kept.
-pub(crate) fn bytes(cmdline: &str) -> u64 {
+/// What is kept, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    /// All of it.
+    pub(crate) all: u64,
+    /// The huge pages of it.
+    pub(crate) huge_pages: u64,
+}
+
+/// What a command line keeps.
+pub(crate) fn of(cmdline: &str) -> Reserved {
     let (mut cma, mut crash, mut huge) = (0, CrashKernel::default(), HugePages::default());
     for (name, value) in words(cmdline) {
         match name {
@@ -26,7 +35,10 @@ pub(crate) fn bytes(cmdline: &str) -> u64 {
         }
     }
     let kept = [crash.bytes(), cma, huge.bytes()];
-    kept.into_iter().fold(0, u64::saturating_add).min(MOST)
+    Reserved {
+        all: kept.into_iter().fold(0, u64::saturating_add).min(MOST),
+        huge_pages: huge.bytes().min(MOST),
+    }
 }
 
 /// Names and values without their quotes.
@@ -203,11 +215,16 @@ mod tests {
                 1024 + 64,
             ),
         ] {
-            assert_eq!(bytes(cmdline), mib * MIB, "{cmdline}");
+            assert_eq!(of(cmdline).all, mib * MIB, "{cmdline}");
         }
-        assert_eq!(
-            bytes("hugepages=18446744073709551615 hugepagesz=1T hugepages=99999999999"),
-            MOST
-        );
+        let most = of("hugepages=18446744073709551615 hugepagesz=1T hugepages=99999999999");
+        assert_eq!((most.all, most.huge_pages), (MOST, MOST));
+    }
+
+    #[test]
+    fn huge_pages_are_told_from_the_rest() {
+        let kept = of("crashkernel=256M cma=64M hugepages=8");
+        assert_eq!((kept.all, kept.huge_pages), (336 * MIB, 16 * MIB));
+        assert_eq!(of("crashkernel=256M").huge_pages, 0);
     }
 }

@@ -72,6 +72,7 @@ mod tests {
             ramdisk_bytes: 2000 * MIB,
             resize,
             reserved_bytes: 0,
+            huge_pages_bytes: 0,
             kernel_bytes: 40 * MIB,
             initrd_packed: 2 * MIB,
             initrd_unpacked: 6 * MIB,
@@ -84,10 +85,7 @@ mod tests {
     fn warned(resize: bool, store: &str, machines: &[u64]) -> Option<String> {
         let facts = facts(resize);
         let wanted = Some(store).filter(|store| *store != "auto");
-        let choice = Choice {
-            stores: model::needs(&facts, wanted),
-            auto: wanted.is_none(),
-        };
+        let choice = Choice::new(model::needs(&facts, wanted), wanted.is_none());
         let said = outgrows(&choice, &facts, machines.iter().copied());
         let brd = model::needs(&facts, Some("brd")).remove(0);
         let left = machines

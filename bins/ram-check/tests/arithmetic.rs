@@ -28,6 +28,7 @@ fn facts(random: &mut Rng) -> Facts {
         ramdisk_bytes: image_bytes + bytes(random),
         resize: random.bool(),
         reserved_bytes: bytes(random) >> 16,
+        huge_pages_bytes: 0,
         kernel_bytes: bytes(random) >> 16,
         initrd_packed: bytes(random) >> 16,
         initrd_unpacked: bytes(random) >> 16,
@@ -78,7 +79,7 @@ fn a_machine_holds_its_highest_moment_and_little_more() {
 #[test]
 fn more_of_anything_never_needs_less() {
     // The RAM disk grows with the image: alone, a larger image leaves the root less to grow.
-    let grow: [fn(&mut Facts, u64); 9] = [
+    let grow: [fn(&mut Facts, u64); 10] = [
         |f, by| {
             f.data_bytes += by;
             f.image_bytes += by;
@@ -92,6 +93,7 @@ fn more_of_anything_never_needs_less() {
         |f, by| f.kernel_bytes += by,
         |f, by| f.initrd_packed += by,
         |f, by| f.initrd_unpacked += by,
+        |f, by| f.working_set_kib = f.working_set_kib.map(|kib| kib + (by >> 20)),
     ];
     every(|random, facts| {
         let by = bytes(random);
@@ -111,6 +113,47 @@ fn more_of_anything_never_needs_less() {
             }
         }
     });
+}
+
+/// Sizes as systems have them, MiB by MiB: where one moment takes over from another, no statement falls.
+#[test]
+fn a_mebibyte_more_beside_a_measured_set_never_needs_less() {
+    let of = |set: u64, image: u64, initrd: u64| {
+        let facts = Facts {
+            image_bytes: (image + 60) * MIB,
+            data_bytes: image * MIB,
+            zram_bytes: image * MIB * 2 / 5,
+            erofs_bytes: Some(image * MIB / 2),
+            entries: 13_000,
+            ramdisk_bytes: 2000 * MIB,
+            resize: true,
+            reserved_bytes: 0,
+            huge_pages_bytes: 0,
+            kernel_bytes: 40 * MIB,
+            initrd_packed: initrd * MIB / 3,
+            initrd_unpacked: initrd * MIB,
+            initramfs_is_system: false,
+            initramfs_is_tmpfs: true,
+            working_set_kib: Some(set << 10),
+        };
+        needs(&facts, Some("brd"))
+    };
+    let holds = |place: String, before: Vec<StoreNeed>, after: Vec<StoreNeed>| {
+        for (before, after) in before.iter().zip(&after) {
+            let (name, was, is) = (&before.store, before.least_ram_mib, after.least_ram_mib);
+            assert!(is >= was, "{place}: {name} {is} after {was}");
+        }
+    };
+    for set in (100..1000).step_by(20) {
+        for mib in 1..500 {
+            let place = format!("a set of {set} MiB, {mib} MiB");
+            holds(place.clone(), of(set, mib, 8), of(set, mib + 1, 8));
+            holds(place, of(set, 370, mib), of(set, 370, mib + 1));
+        }
+    }
+    for set in 1..1000 {
+        holds(format!("{set} MiB"), of(set, 370, 8), of(set + 1, 370, 8));
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         ramdisk_bytes: data_mib * 4 * MIB,
         resize: true,
         reserved_bytes: 0,
+        huge_pages_bytes: 0,
         kernel_bytes: 40 * MIB,
         initrd_packed: 30 * MIB,
         initrd_unpacked: 90 * MIB,

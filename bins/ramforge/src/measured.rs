@@ -52,17 +52,21 @@ fn apart(stated: u64, measured: u64) -> String {
         measured - stated.min(measured),
     ) {
         (Some(0), _) => "the same".to_owned(),
-        (Some(above), _) => format!("{above} MiB or {} % above", above * 100 / measured.max(1)),
+        (Some(above), _) => {
+            let percent = u128::from(above) * 100 / u128::from(measured.max(1));
+            format!("{above} MiB or {percent} % above")
+        }
         (None, below) => format!("{below} MiB too little"),
     }
 }
 
-/// The newest measurement of each image, RAM store and firmware.
+/// The newest measurement of each image, RAM store and firmware, by its medium and what meant that it was up: what was
+/// measured of another build is none of this one's.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    newest: BTreeMap<[String; 3], Measurement>,
+    newest: BTreeMap<[String; 5], Measurement>,
     /// How many measurements there are of each, those that were kept not counted.
-    times: BTreeMap<[String; 3], u64>,
+    times: BTreeMap<[String; 5], u64>,
     /// The journals that cannot be read, and why.
     unread: Vec<String>,
 }
@@ -88,7 +92,11 @@ impl History {
 
     fn add(&mut self, measurement: Measurement) {
         let image = measurement.image.as_deref().unwrap_or("an image");
-        let key = [image, &measurement.store, &measurement.firmware].map(str::to_owned);
+        let or_none = |word: &'_ Option<String>| word.clone().unwrap_or_default();
+        let (up, medium) = (or_none(&measurement.up), or_none(&measurement.medium));
+        let [image, store, firmware] =
+            [image, &measurement.store, &measurement.firmware].map(str::to_owned);
+        let key = [image, store, firmware, up, medium];
         *self.times.entry(key.clone()).or_default() += u64::from(!measurement.kept);
         match self.newest.get_mut(&key) {
             Some(newest) if newest.at > measurement.at => {}
@@ -106,25 +114,37 @@ impl History {
         if self.newest.is_empty() {
             return unread.collect();
         }
-        let image = |key: &[String; 3]| key[0].chars().count();
+        let image = |key: &[String; 5]| key[0].chars().count();
         let wide = self.newest.keys().map(image).max().unwrap_or(0).max(20);
         let title = format!(
             "{:wide$} {:6} {:9}{:>7}{:>9}{:>6}  measured    (=) and stated beyond (+) or below (!)",
             "least RAM, MiB", "store", "firmware", "stated", "measured", "times"
         );
         let scale = self.newest.values().map(most).max().unwrap_or(0).max(1);
-        let line = |(key, m): (&[String; 3], &Measurement)| {
+        let line = |(key, m): (&[String; 5], &Measurement)| {
             let measured = m.measured_mib.map_or("-".to_owned(), |mib| mib.to_string());
-            let [image, store, firmware] = key;
+            let [image, store, firmware, up, _] = key;
+            let up = match up.as_str() {
+                "" | "login" => String::new(),
+                other => format!("  (up: {other})"),
+            };
             format!(
-                "{image:wide$} {store:6} {firmware:9}{:>7}{measured:>9}{:>6}  {}  {}",
+                "{image:wide$} {store:6} {firmware:9}{:>7}{measured:>9}{:>6}  {}  {}{up}",
                 m.predicted_mib,
                 self.times[key],
                 m.at.get(..10).unwrap_or_default(),
                 drawn(m, scale)
             )
         };
-        let lines = self.newest.iter().map(line);
+        // Of several builds the newest.
+        let lines = self.newest.iter().filter(|(key, m)| {
+            let same = self
+                .newest
+                .iter()
+                .filter(|(other, _)| other[..4] == key[..4]);
+            same.map(|(_, other)| &other.at).max() == Some(&m.at)
+        });
+        let lines = lines.map(line);
         std::iter::once(title).chain(lines).chain(unread).collect()
     }
 }
@@ -141,7 +161,9 @@ fn drawn(measurement: &Measurement, scale: u64) -> String {
     let Some(measured) = measurement.measured_mib else {
         return format!("nothing up to {too_little} MiB came up");
     };
-    let columns = |mib: u64| usize::try_from(mib * WIDTH / scale).unwrap_or(0);
+    // Whoever writes an event may write any number.
+    let columns = |mib: u64| u128::from(mib) * u128::from(WIDTH) / u128::from(scale);
+    let columns = |mib| usize::try_from(columns(mib)).unwrap_or(0);
     let (both, all) = (columns(stated.min(measured)), columns(stated.max(measured)));
     let beyond = if measured > stated { "!" } else { "+" };
     format!(
@@ -167,6 +189,8 @@ mod tests {
             too_little_mib: 400,
             boots: 3,
             image: (!image.is_empty()).then(|| image.to_owned()),
+            up: None,
+            medium: None,
             kept: false,
             at: at.to_owned(),
         }
@@ -188,6 +212,39 @@ a.x86_64-1           brd    bios         800      640     2  2026-02-01  =======
 an image             brd    bios         500        -     1  2026-01-01  nothing up to 400 MiB came up
 b.x86_64-1           brd    bios         600      640     1  2026-01-02  ========================!  40 MiB too little";
         assert_eq!(history.lines().join("\n"), expected);
+    }
+
+    #[test]
+    fn another_build_has_a_measurement_of_its_own() {
+        let of = |medium: &str, stated: u64, measured: u64, at: &str| Measurement {
+            medium: Some(medium.to_owned()),
+            ..measurement("a", stated, Some(measured), at)
+        };
+        let mut history = History::default();
+        history.add(of("first", 672, 640, "2026-01-01"));
+        history.add(of("second", 800, 760, "2026-01-02"));
+        history.add(Measurement {
+            kept: true,
+            ..of("first", 672, 640, "2026-01-03")
+        });
+        let lines = history.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines[1].contains(" 800      760     1  2026-01-02"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn numbers_that_no_machine_has_are_drawn() {
+        let mut history = History::default();
+        history.add(measurement("a", u64::MAX, Some(1 << 60), "2026-01-02"));
+        history.add(measurement("b", 1 << 60, Some(u64::MAX), "2026-01-02"));
+        let lines = history.lines();
+        let drawn = |n: usize, sign: &str| lines[n].matches(sign).count();
+        assert_eq!((drawn(1, "="), drawn(1, "+")), (2, 30), "{lines:?}");
+        assert_eq!((drawn(2, "="), drawn(2, "!")), (2, 30), "{lines:?}");
+        assert!(lines[1].ends_with(" or 1499 % above"), "{lines:?}");
     }
 
     #[test]

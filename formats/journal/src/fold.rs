@@ -72,6 +72,12 @@ pub struct Measurement {
     /// The image, `NAME.ARCH-VERSION`; absent in older journals.
     #[serde(default)]
     pub image: Option<String>,
+    /// What meant that the system was up; absent in older journals.
+    #[serde(default)]
+    pub up: Option<String>,
+    /// The digest of the medium; absent in older journals.
+    #[serde(default)]
+    pub medium: Option<String>,
     /// Whether an earlier run measured it.
     #[serde(default)]
     pub kept: bool,

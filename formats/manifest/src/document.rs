@@ -105,6 +105,12 @@ impl Manifest {
         ))
     }
 
+    /// The medium, where there is one.
+    pub fn medium(&self) -> Option<crate::Object> {
+        let iso = self.fields.get(crate::Media::NAME)?.get("iso")?;
+        serde_json::from_value(iso.clone()).ok()
+    }
+
     /// Where the value at `pointer` of the plan stands in the description.
     pub fn plan_origin(&self, pointer: &str) -> Option<Origin> {
         let origin = self.fields.get(Plan::NAME)?.get("origins")?.get(pointer)?;

@@ -175,6 +175,9 @@ pub struct Measured {
     /// The least RAM with which it came up, in MiB; absent where it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_ram_mib: Option<u64>,
+    /// What was stated when the first of them was started, in MiB: what they showed inside may have changed it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_mib: Option<u64>,
     /// The most RAM with which it did not, in MiB; 0 where it always did.
     pub too_little_mib: u64,
     /// The two are so many MiB apart.

@@ -12,17 +12,26 @@
 //!       ╱
 //! ```
 
-use manifest::StoreNeed;
+use manifest::{StoreNeed, Term};
 
-use super::{GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
+use super::Deploy;
+use super::{FOR_HUGE_PAGES, GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
+use super::{NOT_OFFERED, PAGE_DESCRIPTORS, least_mib};
 
 /// The kernel's watermarks with transparent huge pages. Linux 6.1: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
 const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;
 /// What is lost to applications where ram-deploy leaves them as they are.
 const HUGE_PAGES_MIB: u64 = (WITH_HUGE_PAGES_KIB - WATERMARKS_KIB) / MIB_IN_KIB;
+/// The same beside what a term counts already.
+pub(super) fn lost_mib(terms: &[Term]) -> u64 {
+    let counted = terms.iter().find(|term| term.name == FOR_HUGE_PAGES);
+    let counted = counted.map_or(0, |term| term.kib / MIB_IN_KIB);
+    HUGE_PAGES_MIB.saturating_sub(counted)
+}
+
 /// So much is left at most while they are surely lowered: half of what ram-deploy calls ample, since the least machine
 /// that is stated may have some to spare.
-pub(super) const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
+const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
 /// What a recommended machine leaves at its login prompt: three times what the page cache has there (Debian 12: 38 MiB), so
 /// that programs are not read from the RAM store again and again, and a short peak is none.
 const RECOMMENDED_LEFT_MIB: u64 = 128;
@@ -33,9 +42,47 @@ fn above_mib(least_mib: u64) -> u64 {
     48.max(least_mib / 10) + STEP_MIB
 }
 
-/// Whether ram-deploy may find RAM for the store on a machine with `ram_mib` MiB, though less than the least is promised.
-pub fn may_fit(need: &StoreNeed, ram_mib: u64) -> bool {
-    ram_mib.saturating_add(above_mib(need.least_ram_mib)) >= need.least_ram_mib
+/// The machines on which ram-deploy finds RAM for a store, and those on which the system then comes up. All in MiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand {
+    /// From here on the store is surely taken where it is the first that is tried.
+    pub surely: u64,
+    /// From here on it may be.
+    perhaps: u64,
+    /// From here on the system is up.
+    least: u64,
+}
+
+impl Demand {
+    /// That of a store: of the three moments ram-deploy knows its own alone.
+    pub fn of(need: &StoreNeed) -> Self {
+        let own = need.terms.iter().filter(|term| {
+            let grows = [PAGE_DESCRIPTORS, NOT_OFFERED].contains(&term.name.as_str());
+            !grows && term.at.contains(&Deploy)
+        });
+        let surely = least_mib(own.map(|term| term.kib).sum(), Deploy);
+        Self {
+            surely,
+            perhaps: surely.saturating_sub(above_mib(surely)),
+            least: need.least_ram_mib,
+        }
+    }
+
+    /// Whether ram-deploy may find RAM for it on a machine with `ram_mib` MiB.
+    pub fn may_take(self, ram_mib: u64) -> bool {
+        ram_mib >= self.perhaps
+    }
+
+    /// Whether the system is up on a machine with `ram_mib` MiB that the store is taken on. Where ram-deploy's own moment
+    /// is the highest, its demand answers for the others.
+    pub fn comes_up(self, ram_mib: u64) -> bool {
+        ram_mib >= self.least || self.surely == self.least
+    }
+
+    /// The machines at which one of the answers changes.
+    pub fn bounds(self) -> [u64; 3] {
+        [self.perhaps, self.surely, self.least]
+    }
 }
 
 /// MiB that are left to applications after login on a machine with `ram_mib` MiB; `None` where the system does not fit.
@@ -47,23 +94,26 @@ pub fn left_mib(need: &StoreNeed, ram_mib: u64) -> Option<u64> {
     let tight = ram_mib
         .saturating_sub(need.steady_mib)
         .saturating_sub(grown);
-    Some(tight.min(tight.saturating_sub(HUGE_PAGES_MIB).max(AMPLE_MIB)))
+    let ample = tight.saturating_sub(lost_mib(&need.terms));
+    Some(tight.min(ample.max(AMPLE_MIB)))
 }
 
 /// The least machine in MiB that leaves `leave_mib` MiB to applications.
 pub fn least_leaving(need: &StoreNeed, leave_mib: u64) -> u64 {
-    leaving(need.least_ram_mib, need.steady_mib, leave_mib)
+    let lost = lost_mib(&need.terms);
+    leaving(need.least_ram_mib, need.steady_mib, lost, leave_mib)
 }
 
-/// The recommended machine in MiB, where `least_mib` is the least and `steady_mib` in use on it at the login prompt.
-pub fn recommended(least_mib: u64, steady_mib: u64) -> u64 {
-    leaving(least_mib, steady_mib, RECOMMENDED_LEFT_MIB)
+/// The recommended machine in MiB, where `least_mib` is the least, `steady_mib` in use on it at the login prompt, and
+/// `lost_mib` more with ample RAM.
+pub(super) fn recommended(least_mib: u64, steady_mib: u64, lost_mib: u64) -> u64 {
+    leaving(least_mib, steady_mib, lost_mib, RECOMMENDED_LEFT_MIB)
 }
 
-fn leaving(least_mib: u64, steady_mib: u64, leave_mib: u64) -> u64 {
+fn leaving(least_mib: u64, steady_mib: u64, lost_mib: u64, leave_mib: u64) -> u64 {
     let kept_free = match leave_mib {
         0..=AMPLE_MIB => 0,
-        _ => HUGE_PAGES_MIB,
+        _ => lost_mib,
     };
     let beside = least_mib.saturating_sub(steady_mib);
     let lacking = leave_mib.saturating_add(kept_free).saturating_sub(beside);
