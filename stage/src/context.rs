@@ -177,31 +177,6 @@ impl Context {
         if let Some(outcome) = self.found_of(&key, part, facts)? {
             return Ok(outcome);
         }
-        self.done(&key, part, facts, work)
-    }
-
-    /// As [`kept`](Self::kept), but done again where it was done before: the outcome takes the place of the earlier one.
-    ///
-    /// # Errors
-    /// As [`kept`](Self::kept).
-    pub fn replaced<F: Serialize, T: Serialize>(
-        &self,
-        part: &str,
-        facts: &F,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let key = manifest::part_key(self.name, part, facts)?;
-        self.done(&key, part, facts, work)
-    }
-
-    /// Does the work of a part and records its outcome.
-    fn done<F: Serialize, T: Serialize>(
-        &self,
-        key: &StageKey,
-        part: &str,
-        facts: &F,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
         self.log.append(Event::PartStarted {
             stage: self.name.to_owned(),
             part: part.to_owned(),
@@ -211,7 +186,7 @@ impl Context {
         let outcome = work()?;
         let value = serde_json::to_value(&outcome).map_err(|e| Error::failed(e.to_string()))?;
         self.store.sync()?;
-        self.store.record_action(key, &value)?;
+        self.store.record_action(&key, &value)?;
         Ok(outcome)
     }
 
@@ -227,32 +202,16 @@ impl Context {
         self.found_of(&manifest::part_key(self.name, part, facts)?, part, facts)
     }
 
-    /// As [`found`](Self::found), without a line in the journal: for what enters the stage's own key, before the stage
-    /// has begun.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn known<F: Serialize, T: serde::de::DeserializeOwned>(
-        &self,
-        part: &str,
-        facts: &F,
-    ) -> Result<Option<T>> {
-        self.known_of(&manifest::part_key(self.name, part, facts)?)
-    }
-
-    fn known_of<T: serde::de::DeserializeOwned>(&self, key: &StageKey) -> Result<Option<T>> {
-        let found = self.store.action(key)?;
-        let whole = found.filter(|found| objects_present(&self.store, found));
-        Ok(whole.and_then(|found| serde_json::from_value(found).ok()))
-    }
-
     fn found_of<F: Serialize, T: serde::de::DeserializeOwned>(
         &self,
         key: &StageKey,
         part: &str,
         facts: &F,
     ) -> Result<Option<T>> {
-        if let Some(outcome) = self.known_of(key)? {
+        if let Some(found) = self.store.action(key)?
+            && objects_present(&self.store, &found)
+            && let Ok(outcome) = serde_json::from_value(found)
+        {
             let (stage, name) = (self.name.to_owned(), part.to_owned());
             self.log.append(Event::PartStarted {
                 stage: stage.clone(),

@@ -40,8 +40,6 @@ pub struct Stage<O, I, S> {
     tools: fn(&O) -> Vec<Tool>,
     narrow: fn(&O, &mut I),
     identity: fn(&Context, &O, &I) -> Result<Value>,
-    anew: fn(&O) -> bool,
-    moves: bool,
     judge: fn(&S) -> bool,
     found: fn(&Context, &S) -> Result<()>,
     show: fn(&Context, &O, &S) -> Result<()>,
@@ -64,8 +62,6 @@ impl<O, I, S> Stage<O, I, S> {
             tools: |_| Vec::new(),
             narrow: |_, _| (),
             identity: |_, _, _| Ok(Value::Null),
-            anew: |_| false,
-            moves: false,
             judge: |_| true,
             found: |_, _| Ok(()),
             show: |_, _, _| Ok(()),
@@ -91,21 +87,6 @@ impl<O, I, S> Stage<O, I, S> {
     #[must_use]
     pub fn identity(mut self, identity: fn(&Context, &O, &I) -> Result<Value>) -> Self {
         self.identity = identity;
-        self
-    }
-
-    /// With which options the work is done though the store has its result, which the new one replaces.
-    #[must_use]
-    pub fn anew(mut self, anew: fn(&O) -> bool) -> Self {
-        self.anew = anew;
-        self
-    }
-
-    /// Says that the work itself may change what [`identity`](Self::identity) names: the section is recorded under the key
-    /// that the stage has afterwards, too, so that the next run of the same finds it.
-    #[must_use]
-    pub fn moves_its_key(mut self) -> Self {
-        self.moves = true;
         self
     }
 
@@ -259,16 +240,7 @@ where
 {
     let (input, facts) = facts(cx, stage, options)?;
     let key = stage_key(stage.name, &facts)?;
-    let anew = (stage.anew)(options);
-    let section = in_journal(cx, stage, key, &facts, anew, |cx| verb(cx, options, input))?;
-    if stage.moves && (stage.judge)(&section) {
-        let (_, facts) = self::facts(cx, stage, options)?;
-        let moved = stage_key(stage.name, &facts)?;
-        if moved != key {
-            cx.store.record_action(&moved, &stored(cx, &section)?.0)?;
-        }
-    }
-    Ok(section)
+    in_journal(cx, stage, key, &facts, |cx| verb(cx, options, input))
 }
 
 /// What the stage reads, and everything that its result depends on.
@@ -400,13 +372,12 @@ fn journal_finished(cx: &Context, key: StageKey, section: Object, begin: Instant
     })
 }
 
-/// Gives the section of `key`: from the store unless it shall be made `anew`, or by `work`.
+/// Gives the section of `key`: from the store, or by `work`.
 fn in_journal<O, I, S: Section>(
     cx: &mut Context,
     stage: &Stage<O, I, S>,
     key: StageKey,
     facts: &Value,
-    anew: bool,
     work: impl FnOnce(&mut Context) -> Result<S>,
 ) -> Result<S> {
     let begin = Instant::now();
@@ -416,7 +387,7 @@ fn in_journal<O, I, S: Section>(
     let recorded = cx
         .store
         .action(&key)?
-        .filter(|v| !anew && objects_present(&cx.store, v));
+        .filter(|v| objects_present(&cx.store, v));
     if let Some(section) = recorded.and_then(|v| serde_json::from_value(v).ok()) {
         let (name, digest) = (cx.name.to_owned(), *key.digest());
         cx.journal(Event::CacheHit {

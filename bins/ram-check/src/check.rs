@@ -29,11 +29,9 @@ use crate::{boot, known, least, qemu, table, warning, working};
 /// 13: counts free pages that the kernel does not offer; huge pages and octal sizes of the command line; warnings.
 /// 14: with auto the store that a machine takes; more again for an initramfs with a system; steps of 16 MiB, so that the
 /// stated machine itself is measured; the command line's word on growing; sizes that no machine holds are refused.
-/// 15: counts with the system's working set where a boot has measured it.
-/// 16: that set with the huge pages that the system itself asks for, and without an image in a ramfs; watermarks for huge pages wherever
-/// it is measured, so that more never needs less; with auto no machine on which a store may be taken that does not come up;
-/// a search is judged by the statement that it began with.
-pub const VERSION: u32 = 16;
+/// 15: counts with the system's working set where that is measured; with auto no machine on which a store may be taken that
+/// does not come up; counts what the command line has ram-deploy keep for the system; more terms.
+pub const VERSION: u32 = 15;
 
 /// The host programs that the options ask for.
 pub fn tools(options: &Options) -> Vec<Tool> {
@@ -52,21 +50,16 @@ pub fn tools(options: &Options) -> Vec<Tool> {
     ]
 }
 
-/// What decides beside the input: the working set, where it is measured, and what of the host is part of a proof.
+/// What of the host is part of a proof.
 ///
 /// # Errors
 /// Exit code 5 where QEMU is too old, or a UEFI boot is asked for and its firmware is missing.
-pub fn identity(cx: &Context, options: &Options, input: &Input) -> Result<Value> {
-    let mut identity = Value::Null;
-    if options.boots() {
-        qemu::demand_version().map_err(boot::failed)?;
-        identity = machine_identity(options)?;
+pub fn identity(_: &Context, options: &Options, _: &Input) -> Result<Value> {
+    if !options.boots() {
+        return Ok(Value::Null);
     }
-    if let Some(measured) = working::known(cx, options, input)? {
-        let text = manifest::to_canonical(&measured)?;
-        identity["working_set"] = manifest::Digest::of(text.as_bytes()).to_string().into();
-    }
-    Ok(identity)
+    qemu::demand_version().map_err(boot::failed)?;
+    machine_identity(options)
 }
 
 /// What of the host decides about a boot: the accelerator, and the firmware, which is found before work begins.
@@ -86,24 +79,19 @@ pub(crate) fn machine_identity(options: &Options) -> Result<Value> {
     Ok(json!({"accelerator": accelerator, "firmware": firmware}))
 }
 
-/// Adds up the terms, compares, and boots where that is asked for. What boots measure of the system counts at once.
+/// Adds up the terms, with what the system was measured to take where that is asked for, compares, and boots.
 ///
 /// # Errors
 /// Exit code 1 where QEMU fails, 5 where it is missing, 6 where the store lacks an object.
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
-    let mut working_set = working::found(cx, options, &input)?;
-    let mut stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
-    let need = stated.choice.first();
-    let shown = match stated.judgement.ok || options.measure {
-        true => demonstrate(cx, options, &input, need)?,
+    let assumed = choice(&facts, &input.media.kernelcmdline, None)?;
+    let working_set = working::set(cx, options, &input, &facts, &assumed)?;
+    let stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
+    let shown = match stated.judgement.ok {
+        true => demonstrate(cx, options, &input, stated.choice.first())?,
         false => Shown::default(),
     };
-    let before = working_set.as_ref();
-    if let Some(new) = working::keep(cx, options, &input, &facts, before, shown.boots())? {
-        stated = Stated::of(options, &input, &facts, Some(&new))?;
-        working_set = Some(new);
-    }
     let kept = shown.kept;
     let verdict = verdict(options, stated, shown, working_set);
     least::record(cx, &verdict, kept)?;
@@ -138,7 +126,7 @@ impl Stated {
         working_set: Option<&WorkingSet>,
     ) -> Result<Self> {
         let facts = &Facts {
-            working_set_kib: working_set.map(|measured| measured.kib),
+            measured: working_set.map(working::own),
             ..facts.clone()
         };
         let choice = choice(facts, &input.media.kernelcmdline, options.ram_mib())?;
@@ -169,7 +157,7 @@ fn verdict(
     let judgement = measured.or(shown.judgement);
     let words = match &judgement {
         Some(judgement) => format!("; {}", judgement.sentence),
-        None if options.boots() && !options.measure => "; not booted".to_owned(),
+        None if options.boot || options.least => "; not booted".to_owned(),
         None => String::new(),
     };
     Verdict {
@@ -231,11 +219,6 @@ impl Shown {
             kept: false,
         }
     }
-
-    fn boots(&self) -> impl Iterator<Item = &Proof> {
-        let measured = self.measured.iter().flat_map(|m| &m.boots);
-        measured.chain(&self.proof)
-    }
 }
 
 /// Starts the machines that are asked for.
@@ -244,10 +227,6 @@ fn demonstrate(cx: &Context, options: &Options, input: &Input, need: &StoreNeed)
     if options.boot {
         let ram = options.ram.unwrap_or(least);
         let known = Boots::new(cx, options, input)?.boot(ram, options.timeout)?;
-        return Ok(Shown::one(known, &sign));
-    }
-    if options.measure {
-        let known = working::measure(cx, options, input, least)?;
         return Ok(Shown::one(known, &sign));
     }
     let mut shown = Shown::default();

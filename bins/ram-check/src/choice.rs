@@ -125,7 +125,7 @@ fn taken(need: &StoreNeed, ram_mib: u64, surely: bool) -> Taken<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tests::facts;
+    use crate::model::tests::{facts, own};
 
     fn auto() -> Choice {
         Choice::new(model::needs(&facts(), None), true)
@@ -170,7 +170,7 @@ mod tests {
         (facts.zram_bytes, facts.entries) = (156 * MIB, 13_000);
         (facts.initrd_packed, facts.initrd_unpacked) = (2 * MIB, 7 * MIB);
         facts.initramfs_is_system = false;
-        facts.working_set_kib = Some(362 << 10);
+        facts.measured = Some(own(362));
         model::needs(&facts, None)
     }
 
@@ -206,7 +206,7 @@ mod tests {
     fn whatever_is_measured_a_larger_machine_is_promised_no_less() {
         for set in (0..1500).step_by(25) {
             let mut facts = facts();
-            facts.working_set_kib = Some(set << 10);
+            facts.measured = Some(own(set));
             let choice = Choice::new(model::needs(&facts, None), true);
             let least = choice.first().least_ram_mib;
             for ram in least..least + 1500 {

@@ -15,8 +15,10 @@
 
 use ram_deploy::ram;
 
-use crate::model::Facts;
+use crate::model::{Facts, Own};
 
+/// Where the kernel tells root how many pages a brd has, in a file for each.
+pub(crate) const BRD_PAGES: &str = "/sys/kernel/debug/ramdisk_pages";
 /// What stands before the figures that are read again with the page cache dropped.
 pub(crate) const DROPPED: &str = "dropped:";
 
@@ -59,17 +61,19 @@ impl<'a> Figures<'a> {
         self.number("oom_kill ")
     }
 
-    /// What the system takes for itself in KiB, in which RAM store; `None` where the figures do not say it.
-    pub(crate) fn working_set(&self, facts: &Facts) -> Option<(u64, &'static str)> {
+    /// What the system takes for itself, in which RAM store; `None` where the figures do not say it.
+    pub(crate) fn working_set(&self, facts: &Facts) -> Option<(Own, &'static str)> {
         let held = self.held(facts)?;
-        let mapped = match held.store {
-            "tmpfs" => self.number("Mapped:")?,
-            _ => 0,
-        };
-        let own = self.in_use(facts)?.checked_add(mapped)?;
+        let mapped = self.number("Mapped:")?;
+        let again = if held.store == "tmpfs" { mapped } else { 0 };
+        let own = self.in_use(facts)?.checked_add(again)?;
         let own = own.checked_sub(held.takes)?.checked_add(held.written)?;
         let all = self.number("MemTotal:")?;
-        (own <= all).then_some((own, held.store))
+        let own = Own {
+            kib: own,
+            mapped_kib: mapped.min(own),
+        };
+        (own.kib <= all).then_some((own, held.store))
     }
 
     fn in_use(&self, facts: &Facts) -> Option<u64> {
@@ -110,8 +114,8 @@ impl<'a> Figures<'a> {
             .find(|words| words.len() == 6 && words[5] == "/")?;
         let image = kib(facts.data_bytes.next_multiple_of(PAGE));
         match root[0] {
-            device if device.starts_with("/dev/ram") => self.brd(facts, image),
-            device if device.starts_with("/dev/zram") => self.zram(facts, image),
+            device if device.starts_with("/dev/ram") => self.brd(facts, image, device),
+            device if device.starts_with("/dev/zram") => self.zram(facts, image, device),
             "overlay" => Some(Held {
                 store: "erofs",
                 takes: kib(ram::erofs(facts.erofs_bytes?)),
@@ -123,8 +127,8 @@ impl<'a> Figures<'a> {
     }
 
     /// The kernel tells root how many pages a brd has; else it has those of the image.
-    fn brd(&self, facts: &Facts, image: u64) -> Option<Held> {
-        let pages = match self.number("brd:") {
+    fn brd(&self, facts: &Facts, image: u64, device: &str) -> Option<Held> {
+        let pages = match self.number(&format!("{BRD_PAGES}/{}:", disk(device))) {
             Some(pages) => within(pages, MOST_KIB / (PAGE / KIB))? * (PAGE / KIB),
             None => image,
         };
@@ -140,8 +144,9 @@ impl<'a> Figures<'a> {
     }
 
     /// `mm_stat`: bytes of all pages, compressed, in use, a limit, the most in use, pages of one value.
-    fn zram(&self, facts: &Facts, image: u64) -> Option<Held> {
-        let line = self.text.lines().find_map(|l| l.strip_prefix("zram: "))?;
+    fn zram(&self, facts: &Facts, image: u64, device: &str) -> Option<Held> {
+        let name = format!("/sys/block/{}/mm_stat:", disk(device));
+        let line = self.text.lines().find_map(|l| l.strip_prefix(&name))?;
         let number = |n| line.split_ascii_whitespace().nth(n)?.parse::<u64>().ok();
         let pages = number(0)?.saturating_sub(number(5)?.saturating_mul(PAGE));
         Some(Held {
@@ -153,6 +158,14 @@ impl<'a> Figures<'a> {
             written: kib(pages).saturating_sub(image),
         })
     }
+}
+
+/// The name of the disk that a device is a partition of: `zram1` of `/dev/zram1p3`.
+fn disk(device: &str) -> &str {
+    let name = device.trim_start_matches("/dev/");
+    let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let digits = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+    &name[..name.len() - digits.len()]
 }
 
 /// The pages that a tmpfs has, and what the kernel surely keeps of every entry: 1 KiB, less than ram-deploy counts with.
@@ -224,7 +237,7 @@ mod tests {
             std::fs::read_to_string(path).unwrap()
         };
         let set = |text: &str| Figures::last(text).working_set(&holding());
-        let (own, _) = set(&figures("brd")).unwrap();
+        let own = set(&figures("brd")).unwrap().0.kib;
         assert_eq!(own >> 10, 364);
         for (name, store) in [
             ("zram", "zram"),
@@ -232,7 +245,7 @@ mod tests {
             ("erofs-in-brd", "erofs"),
             ("erofs-in-ramfs", "erofs"),
         ] {
-            let (kib, found) = set(&figures(name)).unwrap();
+            let (Own { kib, .. }, found) = set(&figures(name)).unwrap();
             assert_eq!(found, store);
             // No further than what the model adds for other stores.
             assert!(kib.abs_diff(own) < 8 << 10, "{name}: {kib}, {own} in a brd");
@@ -241,7 +254,7 @@ mod tests {
         let locked = figures("brd")
             .replace("Unevictable:           0", "Unevictable: 200000")
             .replace("Mlocked:               0", "Mlocked: 200000");
-        assert_eq!(set(&locked).unwrap().0, own);
+        assert_eq!(set(&locked).unwrap().0.kib, own);
     }
 
     /// In MiB, rounded up: what the system takes for itself.
@@ -250,7 +263,7 @@ mod tests {
         facts.erofs_bytes = Some(200 * MIB);
         facts.huge_pages_bytes = 40 * MIB;
         let found = Figures::last(text).working_set(&facts);
-        found.map(|(kib, store)| (kib.div_ceil(1024), store))
+        found.map(|(own, store)| (own.kib.div_ceil(1024), store))
     }
 
     #[test]
@@ -266,7 +279,7 @@ mod tests {
         let taken = |mib: u64| {
             let mut facts = facts();
             facts.huge_pages_bytes = mib * MIB;
-            Figures::last(&text).working_set(&facts).unwrap().0 >> 10
+            Figures::last(&text).working_set(&facts).unwrap().0.kib >> 10
         };
         // 40 MiB there are; a kernel may have found less than it was asked for.
         assert_eq!((taken(0), taken(30)), (taken(40) + 40, taken(40) + 10));
@@ -276,7 +289,7 @@ mod tests {
     #[test]
     fn what_was_written_is_the_systems() {
         let tables = ram::inode_tables(900 * MIB, 2000 * MIB) / MIB;
-        let pages = |mib: u64| format!("brd: {}", mib * 256);
+        let pages = |mib: u64| format!("{BRD_PAGES}/ram1:{}\n{BRD_PAGES}/ram0:7", mib * 256);
         // The same in use, 30 MiB of it written to the brd: in all as much as where the pages are not known.
         let text = machine(200, "/dev/ram1p3", &pages(630 + tables));
         let (own, _) = taken(&text).unwrap();
@@ -284,7 +297,11 @@ mod tests {
         let zram = machine(
             500,
             "/dev/zram1",
-            &format!("zram: {} 1 {} 0 1 0 0", 607 * MIB, 260 * MIB),
+            &format!(
+                "/sys/block/zram0/mm_stat: 9 9 9 0 9 0 0\n/sys/block/zram1/mm_stat: {} 1 {} 0 1 0 0",
+                607 * MIB,
+                260 * MIB
+            ),
         );
         // 435 in use less 260 and 11.7 for the table, and 7 that were written.
         assert_eq!(taken(&zram), Some((171, "zram")));
@@ -329,8 +346,12 @@ mod tests {
     #[test]
     fn numbers_that_no_machine_has_say_nothing() {
         let most = u64::MAX.to_string();
-        let brd = machine(200, "/dev/ram1p3", "brd: 160000");
-        let zram = machine(500, "/dev/zram1", "zram: 636485632 1 272629760 0 1 0 0");
+        let brd = machine(200, "/dev/ram1p3", &format!("{BRD_PAGES}/ram1:160000"));
+        let zram = machine(
+            500,
+            "/dev/zram1",
+            "/sys/block/zram1/mm_stat: 636485632 1 272629760 0 1 0 0",
+        );
         assert!(taken(&brd).is_some() && taken(&zram).is_some());
         for odd in [
             brd.replace("count: 1000", &format!("count: {most}")),
@@ -339,8 +360,8 @@ mod tests {
             brd.replace("Cached: 29696", &format!("Cached: {most}")),
             brd.replace("Shmem: 0", &format!("Shmem: {most}")),
             brd.replace("MemFree: 204800", &format!("MemFree: {most}")),
-            brd.replace("brd: 160000", &format!("brd: {most}")),
-            brd.replace("brd: 160000", "brd: 4611686018427387904"),
+            brd.replace("ram1:160000", &format!("ram1:{most}")),
+            brd.replace("ram1:160000", "ram1:4611686018427387904"),
             zram.replace("272629760", &most),
             // More written than the machine has.
             zram.replace("636485632", "6364856320"),

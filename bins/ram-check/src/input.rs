@@ -49,7 +49,7 @@ struct OemInput {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RootfsInput {
-    /// By this a measurement is found again, and nothing else: it is in the key by what is found.
+    /// By this a measurement is found again, and nothing else: where one is made the key has the medium.
     #[serde(skip_serializing)]
     pub(crate) tree: Object,
     entries: u64,
@@ -156,7 +156,8 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
         initramfs_is_system: input.initramfs_is_system(),
         // The kernel's own rule: init/do_mounts.c, init_rootfs().
         initramfs_is_tmpfs: !words.any(|word| word.starts_with("root=")),
-        working_set_kib: None,
+        reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+        measured: None,
     })
 }
 

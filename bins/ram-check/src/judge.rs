@@ -182,7 +182,8 @@ mod tests {
             initrd_unpacked: 90 * MIB,
             initramfs_is_system: true,
             initramfs_is_tmpfs: true,
-            working_set_kib: None,
+            reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+            measured: None,
         }
     }
 

@@ -71,17 +71,11 @@ impl<'a> Boots<'a> {
             record(cx, &known.proof, &known.milliseconds, true)?;
             return Ok(said(cx, known, ", as an earlier run found"));
         }
-        self.boot_anew(ram_mib, limit)
-    }
-
-    /// The same of its boot alone, which takes the place of an earlier one that is kept.
-    pub(crate) fn boot_anew(&mut self, ram_mib: u64, limit: u64) -> Result<Known> {
-        let (cx, part) = (self.cx, self.part(ram_mib));
         let booted = self.stand()?.boot(ram_mib, Duration::from_secs(limit))?;
         self.started += 1;
         let known = Known::of(booted);
         if known.lasts() {
-            cx.replaced(PART, &part, || Ok(known.clone()))?;
+            cx.kept(PART, &part, || Ok(known.clone()))?;
         }
         Ok(said(cx, known.within(self.options.timeout), ""))
     }

@@ -41,7 +41,6 @@ pub(crate) fn measure(
     let measured = Measured {
         store: need.store.clone(),
         least_ram_mib: found.least,
-        predicted_mib: Some(need.least_ram_mib),
         too_little_mib: found.too_little,
         step_mib: search::STEP_MIB,
         boots,
@@ -49,9 +48,8 @@ pub(crate) fn measure(
     Ok((measured, machines.started > 0))
 }
 
-/// What the measurement says of the prediction that it began with; `stated_mib` is what is stated now.
-pub(crate) fn judge(stated_mib: u64, measured: &Measured) -> Judgement {
-    let predicted = measured.predicted_mib.unwrap_or(stated_mib);
+/// What the measurement says of the prediction.
+pub(crate) fn judge(predicted: u64, measured: &Measured) -> Judgement {
     let boots = measured.boots.len();
     let Some(least) = measured.least_ram_mib else {
         let sentence = format!("nothing up to {} MiB comes up", measured.too_little_mib);
@@ -61,11 +59,7 @@ pub(crate) fn judge(stated_mib: u64, measured: &Measured) -> Judgement {
         };
     };
     let ok = least <= predicted;
-    let than = match (ok, predicted == stated_mib) {
-        (true, _) => String::new(),
-        (false, true) => ", more than is stated".to_owned(),
-        (false, false) => format!(", more than the {predicted} MiB that were stated before"),
-    };
+    let than = if ok { "" } else { ", more than is stated" };
     let sentence = format!(
         "measured in {boots} boots: {least} MiB come up, {} MiB do not{than}",
         measured.too_little_mib
@@ -80,8 +74,7 @@ pub(crate) fn record(cx: &Context, verdict: &Verdict, kept: bool) -> Result<()> 
     };
     let mut stores = verdict.stores.iter();
     let need = stores.find(|need| need.store == measured.store);
-    let stated = need.map_or(verdict.least_ram_mib, |need| need.least_ram_mib);
-    let predicted = measured.predicted_mib.unwrap_or(stated);
+    let predicted = need.map_or(verdict.least_ram_mib, |need| need.least_ram_mib);
     let first = measured.boots.first();
     let mut data = json!({
         "image": cx.image(),
@@ -96,9 +89,6 @@ pub(crate) fn record(cx: &Context, verdict: &Verdict, kept: bool) -> Result<()> 
         "too_little_mib": measured.too_little_mib,
         "boots": measured.boots.len(),
     });
-    if stated != predicted {
-        data["restated_mib"] = stated.into();
-    }
     if kept {
         data["kept"] = true.into();
     }
@@ -115,32 +105,22 @@ mod tests {
 
     #[test]
     fn a_measurement_above_the_prediction_is_a_negative_verdict() {
-        let judged_at = |stated: u64, least_ram_mib: Option<u64>| {
+        let judged = |least_ram_mib: Option<u64>| {
             let measured = Measured {
                 store: "brd".to_owned(),
                 least_ram_mib,
-                predicted_mib: Some(664),
                 too_little_mib: least_ram_mib.map_or(2000, |mib| mib - 16),
                 step_mib: 16,
                 boots: Vec::new(),
             };
-            judge(stated, &measured)
+            judge(664, &measured)
         };
-        let judged = |least| judged_at(664, least);
         assert!(judged(Some(664)).ok && judged(Some(608)).ok);
         // What does not hold by half a step does not hold.
         for mib in [672, 688] {
             let above = judged(Some(mib));
             assert!(!above.ok && above.sentence.ends_with("do not, more than is stated"));
         }
-        // What is stated since by what the same boots have measured is no excuse.
-        let before = judged_at(896, Some(816));
-        let end = "do not, more than the 664 MiB that were stated before";
-        assert!(
-            !before.ok && before.sentence.ends_with(end),
-            "{}",
-            before.sentence
-        );
         assert_eq!(judged(None).sentence, "nothing up to 2000 MiB comes up");
     }
 }

@@ -6,19 +6,21 @@ use std::time::Duration;
 use manifest::{Memory, Object};
 use stage::{Context, Result};
 
-use crate::figures::DROPPED;
+use crate::figures::{BRD_PAGES, DROPPED};
 use crate::qemu::{self, Guest};
 
 /// What is read and how, for the boots that are kept. Changelog. 1: the first. 2: lists of the processors, pages of a brd, kills
 /// for lack of memory, and all of it once more with the page cache dropped.
 pub(crate) const VERSION: u32 = 2;
 
-/// What is read: the kernel's own account, the RAM stores that hold something, and the root. Only root may drop the page
-/// cache, and see the pages of a brd.
+/// What is read: the kernel's own account, the RAM disks, each with its name, and the root. Only root may drop the page cache,
+/// and see the pages of a brd.
 fn figures_script() -> String {
-    let read = "cat /proc/meminfo; grep count: /proc/zoneinfo; grep oom_kill /proc/vmstat; \
-        sed -n 's/^ *[1-9]/zram: &/p' /sys/block/zram*/mm_stat; \
-        sed -n 's/^[1-9]/brd: &/p' /sys/kernel/debug/ramdisk_pages/*; df -k /";
+    // With /dev/null grep names the file also where there is one alone.
+    let read = format!(
+        "cat /proc/meminfo; grep count: /proc/zoneinfo; grep oom_kill /proc/vmstat; \
+        grep . /dev/null /sys/block/zram*/mm_stat {BRD_PAGES}/*; df -k /"
+    );
     format!(
         "f() {{ {read}; }} 2>/dev/null; f; sync; \
          {{ echo 3 >/proc/sys/vm/drop_caches; }} 2>/dev/null && echo {DROPPED} && f; true"

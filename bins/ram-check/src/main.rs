@@ -1,7 +1,8 @@
 //! `ram-check`: says how much RAM a system takes that runs from RAM, and proves it.
 //!
 //! stdin: a manifest with `plan`, `rootfs`, `disk`, `initrd` and `media`. stdout: the same with `verdict`.
-//! stderr: a table of the terms and of the RAM stores. Needs nothing; with `--boot`, `--least` or `--measure` QEMU, and OVMF for `--firmware uefi`.
+//! stderr: a table of the terms and of the RAM stores. Needs nothing; with `--boot`, `--least` or `--measure` QEMU, and OVMF
+//! for `--firmware uefi`.
 //! Exit code 4 where the verdict is negative; the manifest is written all the same.
 
 use std::process::ExitCode;
@@ -15,8 +16,6 @@ fn main() -> ExitCode {
         .tools(tools)
         .narrow(Input::narrow)
         .identity(identity)
-        .anew(|options: &ram_check::Options| options.measure)
-        .moves_its_key()
         .judge(|verdict: &manifest::Verdict| verdict.ok)
         .found(found)
         .show(show);

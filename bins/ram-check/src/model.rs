@@ -12,8 +12,8 @@
 //! it keeps free is for its own buffers, or for the system after it, less what the initramfs gives back.
 //!
 //! Terms come from facts of the manifest: sizes in `disk`, `initrd` and `plan.ramdisk`, and the kernel's own
-//! boot header. What no manifest tells is a constant below, with the measurement it comes from. The kernel's
-//! page descriptors and hash tables grow with RAM itself, so the sum is solved for the machine's size.
+//! boot header; `terms` names them. What no manifest tells is a constant there, with the measurement it comes from. The
+//! kernel's page descriptors and hash tables grow with RAM itself, so the sum is solved for the machine's size.
 //!
 //! The constants are measured with two processors, up to 3 GiB of RAM, and Debian 12's cloud kernel, that under dracut too.
 //! *Not here:* page cache that can be dropped; what each processor takes, about 1 MiB and more; what Linux keeps between the
@@ -22,9 +22,13 @@
 //! they take and give back before the system is up; and RAM stores other than these: [`STORES`] is where they join.
 
 mod left;
+mod terms;
 
 use manifest::{Moment, StoreNeed, Term};
-use ram_deploy::ram;
+
+use terms::{
+    GROWS_WITH_RAM_KIB, NOT_OFFERED, NOT_OFFERED_KIB, PAGE_DESCRIPTORS, WATERMARKS_KIB, term,
+};
 
 pub use left::{Demand, least_leaving, left_mib};
 
@@ -59,8 +63,19 @@ pub struct Facts {
     pub initramfs_is_system: bool,
     /// Whether the kernel unpacks into a tmpfs, which takes half of RAM at most.
     pub initramfs_is_tmpfs: bool,
-    /// What the system takes for itself in KiB, where a boot has measured it.
-    pub working_set_kib: Option<u64>,
+    /// What ram-deploy keeps for the system, as the command line has it.
+    pub reserve_bytes: u64,
+    /// What the system takes for itself, where a boot has measured it.
+    pub measured: Option<Own>,
+}
+
+/// What a system takes for itself at the moment it is up, in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Own {
+    /// All of it.
+    pub kib: u64,
+    /// The program files of it that are mapped: page cache that is needed.
+    pub mapped_kib: u64,
 }
 
 /// A RAM store: its name and the terms that it adds; none where the medium does not carry it.
@@ -68,52 +83,13 @@ type RamStore = (&'static str, fn(&Facts) -> Option<Vec<Term>>);
 
 /// The RAM stores that can be asked for, the default first.
 const STORES: &[RamStore] = &[
-    ("brd", |facts| Some(brd(facts))),
-    ("zram", |facts| Some(zram(facts))),
-    ("tmpfs", |facts| Some(tmpfs(facts))),
-    ("erofs", erofs),
+    ("brd", |facts| Some(terms::brd(facts))),
+    ("zram", |facts| Some(terms::zram(facts))),
+    ("tmpfs", |facts| Some(terms::tmpfs(facts))),
+    ("erofs", terms::erofs),
 ];
 
-const KIB: u64 = 1 << 10;
-const PAGE: u64 = 4 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
-
-/// Firmware tables and low memory, for UEFI. The statement holds for both: Linux 6.1 in QEMU has 6 MiB less with OVMF than
-/// with SeaBIOS, which takes less than one.
-const FIRMWARE_KIB: u64 = 8 * MIB_IN_KIB;
-/// Page descriptors, hash tables and per-zone data, in KiB for each MiB of RAM: 64 bytes a page are 16 KiB.
-/// Linux 6.1: 17.5 between 256 and 1024 MiB, 18.3 between 1024 and 3072 MiB.
-const GROWS_WITH_RAM_KIB: u64 = 19;
-const PAGE_DESCRIPTORS: &str = "page descriptors and tables";
-/// What the kernel does not offer at deployment beyond that, in KiB for each MiB of RAM: free pages in lists of the
-/// processors, more of them with transparent huge pages. What ram-deploy found available, Linux 6.1 with two processors
-/// and SeaBIOS, no dracut: 68 MiB less than there are at 288 MiB, 76 at 528, 99 at 832, 144 at 2464, so 28 in all.
-const NOT_OFFERED_KIB: u64 = 9;
-const NOT_OFFERED: &str = "free pages that are not offered";
-/// Processes, modules and kernel objects of an initramfs with systemd and udev, beside its files. Debian 12 in
-/// QEMU: 23 MiB with the cloud kernel, 29 MiB with the full one, and up to 12 MiB more from boot to boot. No least machine
-/// was measured with the full one.
-const INITRAMFS_SYSTEM_KIB: u64 = 40 * MIB_IN_KIB;
-/// The same of an initramfs in which ram-deploy alone runs: the modules it loads, and its own pages.
-const INITRAMFS_ALONE_KIB: u64 = 16 * MIB_IN_KIB;
-/// The kernel's watermarks, which `MemAvailable` does not offer, as ram-deploy sets them where little RAM is left. Those for
-/// transparent huge pages would be 66 MiB at 1 GiB, 73 MiB at 3 GiB (Linux 6.1).
-const WATERMARKS_KIB: u64 = 12 * MIB_IN_KIB;
-/// The watermarks for transparent huge pages, beyond those: below 45 MiB no program gets a page (Linux 6.1, up to 3 GiB).
-/// They stay where ram-deploy sees ample RAM, so they count wherever a working set is measured: with a threshold a larger
-/// image could need less.
-const FOR_HUGE_PAGES_KIB: u64 = 33 * MIB_IN_KIB;
-const FOR_HUGE_PAGES: &str = "watermarks for huge pages";
-/// Processes, modules, kernel objects and mapped program files of a small system at its login prompt, as long as nobody has
-/// measured those of this image. Debian 12 in QEMU, with page cache dropped: 63 MiB; 16 MiB of it are mapped files.
-const WORKING_SET_KIB: u64 = 80 * MIB_IN_KIB;
-/// So much more than the measured working set may another boot take, or another RAM store: a zram has buffers of its own.
-/// Debian 12 in QEMU, from 640 MiB to 2 GiB of RAM: 62 to 64 MiB with a brd, 60 with a tmpfs, 69 with a zram.
-const DIFFERS_KIB: u64 = 8 * MIB_IN_KIB;
-/// Journal, state and run-time files written before login. Debian 12 at its first boot: 1.5 MiB.
-const WRITTEN_KIB: u64 = 4 * MIB_IN_KIB;
-/// What the statement may be wrong by.
-const MARGIN_KIB: u64 = 16 * MIB_IN_KIB;
 /// The result is a multiple of this, as machines are configured. A measurement has the same steps: the stated machine is
 /// among those that are booted.
 pub(crate) const STEP_MIB: u64 = 16;
@@ -121,7 +97,7 @@ pub(crate) const STEP_MIB: u64 = 16;
 /// The need per RAM store, the `wanted` one first; without one, that which needs the least.
 pub fn needs(facts: &Facts, wanted: Option<&str>) -> Vec<StoreNeed> {
     let need = |(store, own): &RamStore| {
-        let mut terms = common(facts);
+        let mut terms = terms::common(facts);
         terms.extend(own(facts)?);
         Some(solve(store, terms))
     };
@@ -147,166 +123,18 @@ pub fn kernel_bytes(image: &[u8], size: u64) -> u64 {
 
 use Moment::{Deploy, Login, Unpack};
 
-/// The terms that every RAM store has in common.
-fn common(facts: &Facts) -> Vec<Term> {
-    let unpacked = kib(facts.initrd_unpacked);
-    let packed = kib(facts.initrd_packed);
-    // What is measured has it already; and a system that takes much may find that ram-deploy saw ample RAM.
-    let (written, huge_pages) = match facts.working_set_kib {
-        Some(_) => (0, FOR_HUGE_PAGES_KIB),
-        None => (WRITTEN_KIB, 0),
-    };
-    // Half of what is free while the packed one still lies there.
-    let half = match facts.initramfs_is_tmpfs {
-        true => unpacked,
-        false => 0,
-    };
-    vec![
-        term(
-            "firmware (UEFI) and low memory",
-            FIRMWARE_KIB,
-            &[Unpack, Deploy, Login],
-        ),
-        term(
-            "kernel image and its data",
-            kib(facts.kernel_bytes),
-            &[Unpack, Deploy, Login],
-        ),
-        term(
-            "reserved by the command line",
-            kib(facts.reserved_bytes),
-            &[Unpack, Deploy, Login],
-        ),
-        term("initrd, packed", packed, &[Unpack]),
-        term("initrd, unpacked", unpacked, &[Unpack, Deploy]),
-        term(
-            "RAM that a tmpfs initramfs must leave free",
-            half,
-            &[Unpack],
-        ),
-        term(
-            "processes of the initramfs",
-            match facts.initramfs_is_system {
-                true => INITRAMFS_SYSTEM_KIB,
-                false => INITRAMFS_ALONE_KIB,
-            },
-            &[Deploy],
-        ),
-        term("written before login, assumed", written, &[Login]),
-        working_set(facts),
-        term(FOR_HUGE_PAGES, huge_pages, &[Login]),
-        term("margin", MARGIN_KIB, &[Deploy, Login]),
-    ]
-}
-
-/// The system itself. One that is measured counts with what machines and RAM stores differ by.
-fn working_set(facts: &Facts) -> Term {
-    match facts.working_set_kib {
-        Some(kib) => {
-            let kib = kib.saturating_add(DIFFERS_KIB).next_multiple_of(MIB_IN_KIB);
-            term("working set of the system, measured", kib, &[Login])
-        }
-        None => term(
-            "working set of a small system, assumed",
-            WORKING_SET_KIB,
-            &[Login],
-        ),
-    }
-}
-
-/// The kernel's RAM disk: whole pages, their index, and what the growing file system writes.
-fn brd(facts: &Facts) -> Vec<Term> {
-    let image = facts.data_bytes.next_multiple_of(PAGE);
-    let all = ram::brd(facts.data_bytes);
-    let tables = match facts.resize {
-        true => ram::inode_tables(facts.image_bytes, facts.ramdisk_bytes),
-        false => 0,
-    };
-    vec![
-        term("image in RAM", kib(image), &[Deploy, Login]),
-        term(
-            "index of the image's pages",
-            kib(all - image),
-            &[Deploy, Login],
-        ),
-        term("inode tables of the grown root", kib(tables), &[Login]),
-        kept(facts, all, ram::reserve_in_brd(ram::RESERVE_BYTES, tables)),
-    ]
-}
-
-/// A compressed RAM disk: what was measured, and its table. Of the inode tables of the grown root nothing but zeros is
-/// written, which cost nothing; what the system writes is compressed, too.
-fn zram(facts: &Facts) -> Vec<Term> {
-    let table = ram::zram(0, facts.ramdisk_bytes);
-    vec![
-        term("image in RAM", kib(facts.zram_bytes), &[Deploy, Login]),
-        term("table of the device's pages", kib(table), &[Deploy, Login]),
-        kept(facts, facts.zram_bytes + table, ram::RESERVE_BYTES),
-    ]
-}
-
-/// Unpacked files: the pages of the image, and what the kernel keeps of every entry.
-fn tmpfs(facts: &Facts) -> Vec<Term> {
-    let image = facts.data_bytes.next_multiple_of(PAGE);
-    let all = ram::tmpfs(facts.data_bytes, facts.entries);
-    vec![
-        term("files in RAM", kib(image), &[Deploy, Login]),
-        term(
-            "inodes, names, index of pages",
-            kib(all - image),
-            &[Deploy, Login],
-        ),
-        kept(facts, all, ram::RESERVE_BYTES),
-    ]
-}
-
-/// A compressed image: its pages and their index. What is written lies in a tmpfs, page by page, as in the other stores.
-fn erofs(facts: &Facts) -> Option<Vec<Term>> {
-    let bytes = facts.erofs_bytes?;
-    let image = bytes.next_multiple_of(PAGE);
-    let all = ram::erofs(bytes);
-    Some(vec![
-        term("image in RAM", kib(image), &[Deploy, Login]),
-        term(
-            "index of the image's pages",
-            kib(all - image),
-            &[Deploy, Login],
-        ),
-        kept(facts, all, ram::RESERVE_BYTES),
-    ])
-}
-
-/// What ram-deploy demands beside the bytes of the `image` in RAM.
-fn kept(facts: &Facts, image: u64, reserve: u64) -> Term {
-    let need = ram::need(image, reserve, facts.initrd_unpacked);
-    term("kept free by ram-deploy", kib(need - image), &[Deploy])
-}
-
 /// Finds the least RAM of a machine that holds the terms.
 fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
-    let sum = |terms: &[Term], moment| -> u64 {
-        let counted = terms.iter().filter(|t| t.at.contains(&moment));
-        counted.map(|t| t.kib).sum()
-    };
-    let highest = |terms: &[Term]| {
-        let sums = [Unpack, Deploy, Login].map(|m| (sum(terms, m), m));
-        sums.into_iter().max_by_key(|s| s.0).unwrap_or((0, Deploy))
-    };
-    terms.push(term(
-        "watermarks of the kernel",
-        WATERMARKS_KIB,
-        &[Deploy, Login],
-    ));
-    let least = [Unpack, Deploy, Login].map(|m| least_mib(sum(&terms, m), m));
+    const ALL: [Moment; 3] = [Unpack, Deploy, Login];
+    let watermarks = term("watermarks of the kernel", WATERMARKS_KIB, &[Deploy, Login]);
+    terms.push(watermarks);
+    let least = ALL.map(|m| least_mib(sum(&terms, m), m));
     let least = least.into_iter().max().unwrap_or(0);
-    terms.push(term(
-        PAGE_DESCRIPTORS,
-        least * GROWS_WITH_RAM_KIB,
-        &[Unpack, Deploy, Login],
-    ));
+    terms.push(term(PAGE_DESCRIPTORS, least * GROWS_WITH_RAM_KIB, &ALL));
     terms.push(term(NOT_OFFERED, least * NOT_OFFERED_KIB, &[Deploy]));
     terms.retain(|t| t.kib > 0);
-    let (peak, peak_at) = highest(&terms);
+    let highest = ALL.map(|m| (sum(&terms, m), m)).into_iter();
+    let (peak, peak_at) = highest.max_by_key(|s| s.0).unwrap_or((0, Deploy));
     let steady_mib = sum(&terms, Login).div_ceil(MIB_IN_KIB);
     StoreNeed {
         store: store.to_owned(),
@@ -320,6 +148,12 @@ fn solve(store: &str, mut terms: Vec<Term>) -> StoreNeed {
     }
 }
 
+/// What the terms of a moment add up to, in KiB.
+fn sum(terms: &[Term], moment: Moment) -> u64 {
+    let counted = terms.iter().filter(|t| t.at.contains(&moment));
+    counted.map(|t| t.kib).sum()
+}
+
 /// The least machine in MiB that has `kib` left at `moment` beside what grows with its RAM.
 fn least_mib(kib: u64, moment: Moment) -> u64 {
     let grows = match moment {
@@ -329,20 +163,9 @@ fn least_mib(kib: u64, moment: Moment) -> u64 {
     kib.div_ceil(MIB_IN_KIB - grows).next_multiple_of(STEP_MIB)
 }
 
-fn term(name: &str, kib: u64, at: &[Moment]) -> Term {
-    Term {
-        name: name.to_owned(),
-        kib,
-        at: at.to_vec(),
-    }
-}
-
-fn kib(bytes: u64) -> u64 {
-    bytes.div_ceil(KIB)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::terms::FOR_HUGE_PAGES;
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -363,7 +186,16 @@ pub(crate) mod tests {
             initrd_unpacked: 108 * MIB,
             initramfs_is_system: true,
             initramfs_is_tmpfs: true,
-            working_set_kib: None,
+            reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+            measured: None,
+        }
+    }
+
+    /// So many MiB, 16 of them mapped program files.
+    pub(crate) fn own(mib: u64) -> Own {
+        Own {
+            kib: mib << 10,
+            mapped_kib: mib.min(16) << 10,
         }
     }
 
@@ -433,7 +265,8 @@ pub(crate) mod tests {
             initrd_unpacked: 0,
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
-            working_set_kib: None,
+            reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+            measured: None,
         };
         let need = &needs(&empty, Some("brd"))[0];
         assert!(
@@ -473,7 +306,7 @@ pub(crate) mod tests {
     fn a_measured_working_set_counts_in_the_place_of_the_assumed() {
         let measured = |mib: u64| {
             let mut facts = facts();
-            facts.working_set_kib = Some(mib * MIB_IN_KIB);
+            facts.measured = Some(own(mib));
             needs(&facts, Some("brd")).remove(0)
         };
         let named = |need: &StoreNeed, name: &str| {
@@ -485,13 +318,14 @@ pub(crate) mod tests {
         let name = "working set of the system, measured";
         assert_eq!(
             (named(&large, name), named(&assumed, name)),
-            (Some(370), None)
+            (Some(354), None)
         );
         assert_eq!(named(&large, "written before login, assumed"), None);
         // 290 MiB more at login, of which the highest moment had some to spare.
         assert!(large.steady_mib > assumed.steady_mib + 280);
         assert!(large.least_ram_mib > assumed.least_ram_mib + 200);
         assert_eq!(large.peak_at, Login);
+        assert_eq!(named(&large, "mapped program files, measured"), Some(16));
         // 62 and 8 for 80 and 4, and 33 for huge pages.
         assert!(small.steady_mib < assumed.steady_mib + 33);
         assert_eq!(small.least_ram_mib, assumed.least_ram_mib);

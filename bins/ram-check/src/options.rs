@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -15,6 +15,7 @@ use crate::qemu::{self, Up};
 
 /// Options of the stage.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("starts").multiple(true))]
 pub struct Options {
     /// The machine's RAM: 1024M, 2G or MiB; exit code 4 where the system does not fit
     #[arg(long, value_name = "SIZE", value_parser = size_mib, group = "asked")]
@@ -24,7 +25,7 @@ pub struct Options {
     pub machines: Option<Machines>,
     /// This host as the machine: the RAM of its firmware; exit code 4 where the system does not fit
     #[arg(long, num_args = 0, default_missing_value = "/", value_parser = here::read, group = "asked")]
-    #[arg(conflicts_with_all = ["boot", "measure"])]
+    #[arg(conflicts_with = "boot")]
     pub here: Option<Host>,
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
     #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
@@ -36,22 +37,27 @@ pub struct Options {
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(file::checked))]
     pub svg: Option<PathBuf>,
     /// Boot the medium in QEMU until it is up, with the RAM of --ram or else the least
-    #[arg(long, group = "machine")]
+    #[arg(long, groups = ["machine", "starts"])]
     pub boot: bool,
     /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
-    #[arg(long, group = "machine")]
+    #[arg(long, groups = ["machine", "starts"])]
     pub least: bool,
-    /// Boot it with ample RAM and --login, measure what the system takes for itself, and keep that for every statement about
-    /// this image, in the place of an earlier measurement
-    #[arg(long, group = "machine", requires = "login")]
+    /// Count with what the system takes for itself, as measured: with --login in one boot with 1 GiB more than it is assumed to
+    /// need, or more with --ram; the store keeps it for every machine, firmware and RAM store
+    #[arg(long, group = "starts", requires = "login")]
     pub measure: bool,
     /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line) or
-    /// tcp:PORT (a port that answers); without a boot, whose measurement counts
-    #[arg(long, value_name = "SIGN", default_value = "login")]
+    /// tcp:PORT (a port that answers)
+    #[arg(
+        long,
+        value_name = "SIGN",
+        default_value = "login",
+        requires = "starts"
+    )]
     pub up: Up,
     /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside; exit code 1 where
     /// that fails
-    #[arg(long, value_name = "FILE", value_parser = login::read, requires = "machine")]
+    #[arg(long, value_name = "FILE", value_parser = login::read, requires = "starts")]
     pub login: Option<Credentials>,
     /// The firmware that boots it
     #[arg(long, value_enum, default_value_t = FirmwareChoice::Bios)]
@@ -82,12 +88,14 @@ impl Serialize for Options {
         map.serialize_entry("leave", &self.leave)?;
         map.serialize_entry("machines", &self.machines)?;
         if self.boots() {
-            let how = match (self.boot, self.least) {
-                (true, _) => "boot",
-                (_, true) => "least",
-                _ => "measure",
-            };
-            map.serialize_entry(how, &true)?;
+            let asked = [
+                ("boot", self.boot),
+                ("least", self.least),
+                ("measure", self.measure),
+            ];
+            for (name, _) in asked.iter().filter(|(_, asked)| *asked) {
+                map.serialize_entry(name, &true)?;
+            }
             map.serialize_entry("up", &self.up.to_string())?;
             map.serialize_entry("login", &self.login.as_ref().map(Credentials::user))?;
             map.serialize_entry("firmware", &self.firmware)?;
@@ -165,18 +173,25 @@ pub(crate) mod tests {
             let words = ["ram-check"].into_iter().chain(words.split_whitespace());
             <Line as clap::Parser>::try_parse_from(words).is_ok()
         };
-        for good in ["", "--boot", "--up tcp:22", "--least --up tcp:22"] {
+        for good in ["", "--boot", "--boot --up tcp:22", "--least --up tcp:22"] {
             assert!(parse(good), "{good}");
         }
-        for bad in ["--login /dev/null", "--boot --least", "--measure"] {
+        for bad in [
+            "--up tcp:22",
+            "--ram 1G --up login",
+            "--login /dev/null",
+            "--boot --least",
+            "--measure",
+        ] {
             assert!(!parse(bad), "{bad}");
         }
-        // A machine as large as this host is none to measure on.
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("login");
         std::fs::write(&path, "root:x\n").unwrap();
         let measure = format!("--measure --login {}", path.display());
-        assert!(parse(&measure) && !parse(&format!("{measure} --here")));
+        for more in ["", "--here", "--least", "--boot --up tcp:22"] {
+            assert!(parse(&format!("{measure} {more}")), "{more}");
+        }
     }
 
     #[test]

@@ -78,7 +78,8 @@ mod tests {
             initrd_unpacked: 6 * MIB,
             initramfs_is_system: false,
             initramfs_is_tmpfs: false,
-            working_set_kib: None,
+            reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+            measured: None,
         }
     }
 

@@ -1,26 +1,28 @@
-//! The working set of an image's system, measured once in QEMU and kept.
+//! `--measure`: the working set of an image's system, measured once in QEMU and kept.
 //!
-//! It is found again by what decides it: the files of the root, the kernel, whether a system runs in the initramfs, the words of the kernel
-//! command line that the system itself hears, and what means that it is up. Firmware, the machine's RAM and its RAM store are
-//! none of that. A measurement stays until `--measure` makes another.
+//! It is found again by what decides it: the files of the root, the kernel, whether a system runs in the initramfs, the
+//! words of the kernel command line that the system itself hears, what means that it is up, and who looked inside. Firmware,
+//! the machine's RAM and its RAM store are none of that: every statement about the image may count with it. Without
+//! `--measure` none does, so that no statement depends on what a store happens to have.
 
 use journal::Event;
 use manifest::{Proof, WorkingSet};
 use serde_json::{Value, json};
 use stage::{Context, Error, Result};
 
+use crate::choice::Choice;
 use crate::figures::Figures;
 use crate::input::Input;
-use crate::known::{Boots, Known};
-use crate::model::{Facts, STEP_MIB};
+use crate::known::Boots;
+use crate::login::{self, Credentials};
+use crate::model::{Facts, Own, STEP_MIB};
 use crate::options::{MOST_MIB, Options};
 
-/// How a measurement is made of figures. Changelog. 1: the first. 2: huge pages beyond those of the command line, and what
-/// a ramfs holds.
-const VERSION: u32 = 2;
+/// How a measurement is made of figures. Changelog. 1: the first.
+const VERSION: u32 = 1;
 /// The name of the part that is kept.
 const PART: &str = "working set";
-/// What a machine has beyond the least that is stated, so that a large working set has room, in MiB.
+/// What the machine has beyond the least that is assumed, so that a large working set has room, in MiB.
 const AMPLE_MIB: u64 = 1024;
 /// Words of the kernel command line that are ram-deploy's and dracut's, or say where the root is.
 const DEPLOYING: &[&str] = &["rd.", "ramdisk_size=", "root="];
@@ -31,95 +33,74 @@ fn key(options: &Options, input: &Input) -> Value {
     let words = input.media.kernelcmdline.split_ascii_whitespace();
     let words: Vec<&str> = words.filter(|word| !deploys(word)).collect();
     json!({
-        "version": VERSION,
+        "version": [VERSION, login::VERSION],
         "tree": input.rootfs.tree,
         "kernel": input.rootfs.kernel.image,
         "initramfs_is_system": input.initramfs_is_system(),
         "kernelcmdline": words,
         "up": options.up.to_string(),
+        "login": options.login.as_ref().map(Credentials::user),
     })
 }
 
-/// The measurement that the store has, for the stage's own key: the journal hears nothing of it.
-pub(crate) fn known(cx: &Context, options: &Options, input: &Input) -> Result<Option<WorkingSet>> {
-    let known: Option<WorkingSet> = cx.known(PART, &key(options, input))?;
-    Ok(known.filter(plausible))
-}
-
-/// The same, for the statement.
-pub(crate) fn found(cx: &Context, options: &Options, input: &Input) -> Result<Option<WorkingSet>> {
-    let found: Option<WorkingSet> = cx.found(PART, &key(options, input))?;
-    Ok(found.filter(plausible))
-}
-
-/// Whether it is less than its machine had, which is one that can be asked for. What is not, is no measurement, wherever
-/// it comes from: sums with it would overflow.
-fn plausible(measured: &WorkingSet) -> bool {
-    measured.ram_mib <= MOST_MIB && measured.kib < measured.ram_mib << 10
-}
-
-/// `--measure`: boots a machine with more RAM than is stated for it.
-pub(crate) fn measure(
-    cx: &Context,
-    options: &Options,
-    input: &Input,
-    least_ram_mib: u64,
-) -> Result<Known> {
-    let ample = least_ram_mib.saturating_add(AMPLE_MIB);
-    let ram = ample.max(options.ram.unwrap_or(0));
-    let ram = ram.next_multiple_of(STEP_MIB);
-    Boots::new(cx, options, input)?.boot_anew(ram, options.timeout)
-}
-
-/// Keeps what the largest machine that was looked into says; `None` where none was, where it was too small, or where one is
-/// kept from `before` that nobody has asked to replace.
-pub(crate) fn keep<'a>(
+/// What statements count with: the set that the store has, or the one that a boot shows now; `None` where it is not asked
+/// for. `assumed` is what is stated without it.
+///
+/// # Errors
+/// Exit code 1 where the machine does not come up, and where the figures from inside are no measurement.
+pub(crate) fn set(
     cx: &Context,
     options: &Options,
     input: &Input,
     facts: &Facts,
-    before: Option<&WorkingSet>,
-    boots: impl Iterator<Item = &'a Proof>,
+    assumed: &Choice,
 ) -> Result<Option<WorkingSet>> {
-    if before.is_some() && !options.measure {
+    if !options.measure {
         return Ok(None);
     }
-    let inside = boots.filter(|proof| proof.memory.is_some() && is_up(proof));
-    let Some(proof) = inside.max_by_key(|proof| proof.ram_mib) else {
-        return Ok(None);
-    };
-    match of(cx, facts, proof)? {
-        Ok(measured) => {
-            tell(cx, before, &measured)?;
-            cx.replaced(PART, &key(options, input), || Ok(Some(measured)))
-        }
-        Err(fact) if options.measure => Err(Error::failed(format!("--measure: {fact}"))),
-        Err(fact) => {
-            cx.say(&format!("the working set is not measured: {fact}"));
-            Ok(None)
-        }
+    let work = || measured(cx, options, input, facts, assumed.first().least_ram_mib);
+    let set = cx.kept(PART, &key(options, input), work)?;
+    let (mib, ram_mib, store) = (set.kib.div_ceil(1 << 10), set.ram_mib, &set.store);
+    cx.say(&format!(
+        "the system takes {mib} MiB for itself, as measured with {ram_mib} MiB of RAM ({store})"
+    ));
+    Ok(Some(set))
+}
+
+/// What the model counts with.
+pub(crate) fn own(set: &WorkingSet) -> Own {
+    Own {
+        kib: set.kib,
+        mapped_kib: set.mapped_kib,
     }
 }
 
-/// Whether the system came up in time: an earlier run may have waited longer for it, and looked inside.
-fn is_up(proof: &Proof) -> bool {
-    ["login", "up"].contains(&proof.result.as_str())
-}
-
-/// Says what was measured, and what it takes the place of; the journal hears of it, too.
-fn tell(cx: &Context, before: Option<&WorkingSet>, measured: &WorkingSet) -> Result<()> {
-    let was = before.map_or(String::new(), |set| format!(" was {},", words(set)));
-    cx.say(&format!("the working set{was} is {}", words(measured)));
+/// Boots a machine with more RAM than is assumed to be needed, looks inside, and tells the journal.
+fn measured(
+    cx: &Context,
+    options: &Options,
+    input: &Input,
+    facts: &Facts,
+    least_ram_mib: u64,
+) -> Result<WorkingSet> {
+    let ample = least_ram_mib.saturating_add(AMPLE_MIB);
+    let ram_mib = ample.max(options.ram.unwrap_or(0));
+    let ram_mib = ram_mib.next_multiple_of(STEP_MIB);
+    let known = Boots::new(cx, options, input)?.boot(ram_mib, options.timeout)?;
+    let none = |fact: String| Error::failed(format!("--measure: {fact}"));
+    if !known.up {
+        let (how, log) = (known.words(&options.up.words()), &known.proof.log.blake3);
+        return Err(none(format!(
+            "the system {how}; give it more with --ram, or read why: ramforge get {log}"
+        )));
+    }
+    let set = of(cx, facts, &known.proof)?.map_err(none)?;
     cx.journal(Event::Custom {
         stage: cx.stage().to_owned(),
         name: "working-set".to_owned(),
-        data: json!({"image": cx.image(), "before": before, "measured": measured}),
-    })
-}
-
-fn words(set: &WorkingSet) -> String {
-    let (mib, ram_mib, store) = (set.kib.div_ceil(1 << 10), set.ram_mib, &set.store);
-    format!("{mib} MiB ({store}, a machine with {ram_mib} MiB)")
+        data: json!({"image": cx.image(), "measured": set}),
+    })?;
+    Ok(set)
 }
 
 /// The measurement of a boot, or why it is none.
@@ -145,20 +126,26 @@ fn of(
             "for lack of memory the kernel killed programs on the machine with {ram_mib} MiB ({killed}); give it more with --ram"
         )));
     }
-    let measured = figures.working_set(facts).map(|(kib, store)| WorkingSet {
-        kib,
+    let set = figures.working_set(facts).map(|(own, store)| WorkingSet {
+        kib: own.kib,
+        mapped_kib: own.mapped_kib,
         ram_mib,
         store: store.to_owned(),
         up: proof.up.clone(),
         figures: memory.figures,
     });
-    let measured = measured.filter(plausible);
     let figures = &memory.figures.blake3;
-    Ok(measured.ok_or_else(|| {
+    Ok(set.filter(plausible).ok_or_else(|| {
         format!(
             "the figures from inside do not say it; expected /proc/meminfo, and a root in brd, zram, tmpfs or overlay in df: ramforge get {figures}"
         )
     }))
+}
+
+/// Whether it is less than its machine had, which is one that can be asked for. What is not, is no measurement: sums with
+/// it would overflow.
+fn plausible(set: &WorkingSet) -> bool {
+    set.ram_mib <= MOST_MIB && set.kib < set.ram_mib << 10 && set.mapped_kib <= set.kib
 }
 
 #[cfg(test)]
@@ -188,6 +175,7 @@ mod tests {
     fn a_set_as_large_as_its_machine_is_none() {
         let set = |kib, ram_mib| WorkingSet {
             kib,
+            mapped_kib: 0,
             ram_mib,
             store: "brd".to_owned(),
             up: "login".to_owned(),
@@ -215,6 +203,8 @@ mod tests {
             )
         );
         assert_ne!(base, key(&options(&[]), &tree(b"b")));
-        assert_ne!(base, key(&options(&["--up", "tcp:80"]), &tree(b"a")));
+        let mut other = options(&[]);
+        other.up = crate::qemu::Up::Tcp(80);
+        assert_ne!(base, key(&other, &tree(b"a")));
     }
 }

@@ -4,7 +4,7 @@
 
 use fastrand::Rng;
 use manifest::{Moment, StoreNeed};
-use ram_check::model::{Facts, least_leaving, left_mib, needs};
+use ram_check::model::{Facts, Own, least_leaving, left_mib, needs};
 
 const MIB: u64 = 1 << 20;
 const ROUNDS: u32 = 2000;
@@ -34,7 +34,16 @@ fn facts(random: &mut Rng) -> Facts {
         initrd_unpacked: bytes(random) >> 16,
         initramfs_is_system: random.bool(),
         initramfs_is_tmpfs: random.bool(),
-        working_set_kib: random.bool().then(|| bytes(random) >> 20),
+        reserve_bytes: bytes(random) >> 16,
+        measured: random.bool().then(|| own(random)),
+    }
+}
+
+fn own(random: &mut Rng) -> Own {
+    let kib = bytes(random) >> 20;
+    Own {
+        kib,
+        mapped_kib: random.u64(..=kib),
     }
 }
 
@@ -79,7 +88,7 @@ fn a_machine_holds_its_highest_moment_and_little_more() {
 #[test]
 fn more_of_anything_never_needs_less() {
     // The RAM disk grows with the image: alone, a larger image leaves the root less to grow.
-    let grow: [fn(&mut Facts, u64); 10] = [
+    let grow: [fn(&mut Facts, u64); 12] = [
         |f, by| {
             f.data_bytes += by;
             f.image_bytes += by;
@@ -93,7 +102,18 @@ fn more_of_anything_never_needs_less() {
         |f, by| f.kernel_bytes += by,
         |f, by| f.initrd_packed += by,
         |f, by| f.initrd_unpacked += by,
-        |f, by| f.working_set_kib = f.working_set_kib.map(|kib| kib + (by >> 20)),
+        |f, by| f.reserve_bytes += by,
+        |f, by| {
+            if let Some(own) = &mut f.measured {
+                own.kib += by >> 20;
+            }
+        },
+        |f, by| {
+            if let Some(own) = &mut f.measured {
+                own.kib += by >> 20;
+                own.mapped_kib += by >> 20;
+            }
+        },
     ];
     every(|random, facts| {
         let by = bytes(random);
@@ -134,7 +154,11 @@ fn a_mebibyte_more_beside_a_measured_set_never_needs_less() {
             initrd_unpacked: initrd * MIB,
             initramfs_is_system: false,
             initramfs_is_tmpfs: true,
-            working_set_kib: Some(set << 10),
+            reserve_bytes: 96 * MIB,
+            measured: Some(Own {
+                kib: set << 10,
+                mapped_kib: 16 << 10,
+            }),
         };
         needs(&facts, Some("brd"))
     };

@@ -1,4 +1,4 @@
-//! What the store keeps of machines, and what is asked of them anew: with the QEMU of `examples/pretend-qemu.rs`.
+//! What the store keeps of machines, and what of it counts: with the QEMU of `examples/pretend-qemu.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -50,6 +50,20 @@ impl Place {
 
     /// The exit code of ram-check, its verdict, and what it said.
     fn check(&self, options: &str) -> (i32, Value, String) {
+        let (code, written, said) = self.run(options);
+        let manifest: Value =
+            serde_json::from_slice(&written).unwrap_or_else(|e| panic!("{e}: {said}"));
+        (code, manifest["verdict"].clone(), said)
+    }
+
+    /// What it said before it ended with exit code 1, and wrote nothing.
+    fn fails(&self, options: &str) -> String {
+        let (code, written, said) = self.run(options);
+        assert_eq!((code, written.len()), (1, 0), "{said}");
+        said
+    }
+
+    fn run(&self, options: &str) -> (i32, Vec<u8>, String) {
         fs::write(self.path("figures"), &self.figures).unwrap();
         let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
         let output = Command::new(env!("CARGO_BIN_EXE_ram-check"))
@@ -68,13 +82,7 @@ impl Place {
             .output()
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        let manifest: Value =
-            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
-        (
-            output.status.code().unwrap(),
-            manifest["verdict"].clone(),
-            said,
-        )
+        (output.status.code().unwrap(), output.stdout, said)
     }
 
     /// The machines that were started since the last question.
@@ -106,75 +114,111 @@ fn set_mib(verdict: &Value) -> u64 {
 }
 
 #[test]
-fn a_measurement_that_is_asked_for_takes_the_place_of_an_earlier_one() {
-    let mut place = Place::new(400);
+fn a_measured_set_counts_where_it_is_asked_for_and_is_measured_once() {
+    let place = Place::new(400);
+    let (_, assumed, _) = place.check("");
     let (code, first, said) = place.check("--measure --login login");
     assert_eq!((code, set_mib(&first)), (0, SET_MIB), "{said}");
-    assert_eq!(place.booted().len(), 1);
-    // The same machine, on which another service has been given up.
-    place.figures = place.figures.replace(" 802508 kB", " 700108 kB");
-    let (code, second, said) = place.check("--measure --login login --ram 1616M");
-    assert_eq!((code, set_mib(&second)), (0, SET_MIB + 100), "{said}");
-    assert_eq!(place.booted(), [1888], "{said}");
-    let both = format!(
-        "the working set was {} MiB (brd, a machine with 1568 MiB), is {} MiB (brd, a machine with 1888 MiB)",
-        SET_MIB + 1,
-        SET_MIB + 101
+    let assumed = assumed["least_ram_mib"].as_u64().unwrap();
+    assert_eq!(place.booted(), [assumed + 1024]);
+    let stated = first["least_ram_mib"].as_u64().unwrap();
+    assert!(stated > assumed + 200, "{said}");
+    // Every other question is answered with it, whatever the machine and its firmware.
+    for options in ["--ram 1G", "--ram 600M", "--ram 2G --leave 10M"] {
+        let (_, later, said) = place.check(&format!("--measure --login login {options}"));
+        assert_eq!(
+            (set_mib(&later), place.booted().len()),
+            (SET_MIB, 0),
+            "{said}"
+        );
+        assert_eq!(later["least_ram_mib"], stated, "{said}");
+    }
+    // Who does not ask has what there was before, from the store.
+    let (_, later, said) = place.check("");
+    assert!(
+        later["working_set"].is_null() && said.contains("nothing to do"),
+        "{said}"
     );
-    assert!(said.contains(&both), "{said}");
-    let (_, later, _) = place.check("");
-    assert_eq!(set_mib(&later), SET_MIB + 100);
-    // The very same command, too.
-    let (_, third, _) = place.check("--measure --login login --ram 1616M");
-    assert_eq!(set_mib(&third), SET_MIB + 100);
-    assert_eq!((place.booted().len(), place.sets()), (1, 3));
-    // What is read by the way does not.
-    place.figures = include_str!("figures/brd.txt").to_owned();
-    let (_, other, said) = place.check("--boot --login login --ram 2G");
-    assert_eq!(set_mib(&other), SET_MIB + 100, "{said}");
+    let (_, later, _) = place.check("--ram 2G");
+    assert_eq!(later["least_ram_mib"], assumed);
+    assert_eq!(place.sets(), 1);
 }
 
 #[test]
-fn a_search_that_measures_is_judged_by_what_was_stated_before() {
+fn a_search_that_measures_begins_with_what_was_measured() {
     let place = Place::new(720);
-    let (code, verdict, said) = place.check("--least --login login");
-    assert_eq!((code, set_mib(&verdict)), (4, SET_MIB), "{said}");
-    let (stated, measured) = (verdict["least_ram_mib"].as_u64().unwrap(), 720);
-    assert!(stated > measured, "{said}");
-    assert_eq!(verdict["measured"]["least_ram_mib"], measured);
+    let (code, verdict, said) = place.check("--least");
+    assert_eq!(
+        (code, verdict["working_set"].is_null()),
+        (4, true),
+        "{said}"
+    );
+    let (code, verdict, said) = place.check("--least --measure --login login");
+    assert_eq!((code, set_mib(&verdict)), (0, SET_MIB), "{said}");
+    assert_eq!(verdict["measured"]["least_ram_mib"], 720);
     let least = place.measurements().pop().unwrap();
-    assert!(least.predicted_mib < measured && !least.kept, "{least:?}");
-    assert_eq!(verdict["measured"]["predicted_mib"], least.predicted_mib);
+    assert_eq!(verdict["least_ram_mib"], least.predicted_mib);
+    assert!(least.predicted_mib >= 720 && !least.kept, "{least:?}");
 }
 
 #[test]
 fn the_same_search_boots_nothing_again_and_is_kept() {
-    let mut place = Place::new(528);
-    // A system that takes little: what is stated before holds.
-    place.figures = place.figures.replace(" 802508 kB", " 1102508 kB");
-    let (code, first, said) = place.check("--least --login login");
+    let place = Place::new(528);
+    let (code, first, said) = place.check("--least");
     assert_eq!(code, 0, "{said}");
-    assert!(!place.booted().is_empty() && first["working_set"].is_object());
-    let (code, second, said) = place.check("--least --login login");
+    assert!(!place.booted().is_empty());
+    let (code, second, said) = place.check("--least");
     assert_eq!((code, place.booted()), (0, Vec::new()), "{said}");
     assert!(said.contains("nothing to do"), "{said}");
     assert_eq!(first, second);
-    // With what is measured another prediction begins elsewhere; then every machine is known, whatever is asked beside.
-    let (code, _, said) = place.check("--least --login login --leave 1 --ram 2G");
-    assert_eq!((code, place.booted().len()), (0, 1), "{said}");
-    let (code, _, said) = place.check("--least --login login --leave 2 --ram 2G");
+    // Whatever is asked beside, every machine is known.
+    let (code, _, said) = place.check("--least --leave 1 --ram 2G");
     assert_eq!((code, place.booted()), (0, Vec::new()), "{said}");
     let kept: Vec<bool> = place.measurements().iter().map(|m| m.kept).collect();
-    assert_eq!(kept, [false, true, false, true]);
+    assert_eq!(kept, [false, true, true]);
 }
 
 #[test]
-fn figures_that_do_not_say_all_are_no_measurement() {
-    let mut place = Place::new(528);
-    place.figures = place.figures.replace("oom_kill 0\n", "");
-    let (code, verdict, said) = place.check("--boot --login login --ram 2G");
-    assert_eq!((code, place.sets()), (0, 0), "{said}");
-    assert!(verdict["working_set"].is_null());
-    let fact = "the working set is not measured: the figures from inside do not say whether";
-    assert!(said.contains(fact), "{said}");
+fn what_is_no_measurement_is_an_error_and_counts_nowhere() {
+    let mut place = Place::new(400);
+    let whole = place.figures.clone();
+    for (torn, fact) in [
+        (
+            whole.replace("oom_kill 0\n", ""),
+            "do not say whether programs were killed",
+        ),
+        (
+            whole.replace("oom_kill 0\n", "oom_kill 3\n"),
+            "MiB (3); give it more with --ram",
+        ),
+        (
+            whole.replace("MemFree", "Mem"),
+            "the figures from inside do not say it",
+        ),
+    ] {
+        assert_ne!(torn, whole);
+        place.figures = torn;
+        let said = place.fails(&format!(
+            "--measure --login login --ram {}M",
+            2048 + 16 * fact.len()
+        ));
+        assert!(said.contains(fact), "{said}");
+    }
+    assert_eq!(place.sets(), 0);
+    place.figures = whole;
+    let (code, verdict, said) = place.check("--measure --login login");
+    assert_eq!((code, set_mib(&verdict)), (0, SET_MIB), "{said}");
+}
+
+#[test]
+fn a_machine_that_does_not_come_up_measures_nothing() {
+    let place = Place::new(4000);
+    let said = place.fails("--measure --login login");
+    assert!(
+        said.contains("--measure: the system stopped with") && said.contains("with --ram"),
+        "{said}"
+    );
+    let (code, verdict, said) = place.check("--measure --login login --ram 4001M");
+    assert_eq!((code, set_mib(&verdict)), (0, SET_MIB), "{said}");
+    assert_eq!(place.booted().last(), Some(&4016));
 }

@@ -26,7 +26,8 @@ fn verdict(data_mib: u64, asked_ram_mib: Option<u64>) -> Verdict {
         initrd_unpacked: 90 * MIB,
         initramfs_is_system: true,
         initramfs_is_tmpfs: true,
-        working_set_kib: None,
+        reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+        measured: None,
     };
     let mut stores = needs(&facts, Some("brd"));
     for need in &mut stores {

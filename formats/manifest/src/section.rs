@@ -47,12 +47,12 @@ macro_rules! sections {
 // verdict 2: `left_mib`, `asked_leave_mib`. verdict 3: `machines`.
 // verdict 4: `measured`; `up`, `memory` and `screen` of a proof.
 // verdict 5: `recommended_ram_mib`, `warnings`; `accelerator` of a proof.
-// verdict 6: `working_set`. verdict 7: `predicted_mib` of what is measured.
+// verdict 6: `working_set`.
 sections! {
     Plan,    "plan",    "desc-parse",      3;
     Rootfs,  "rootfs",  "rootfs-assemble", 2;
     Disk,    "disk",    "raw-image",       2;
     Initrd,  "initrd",  "initrd-inject",   3;
     Media,   "media",   "iso-pack",        2;
-    Verdict, "verdict", "ram-check",       7;
+    Verdict, "verdict", "ram-check",       6;
 }

@@ -33,7 +33,8 @@ pub struct Verdict {
     pub machines: Vec<MachineVerdict>,
     /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
-    /// What the system itself takes, where a boot in QEMU has measured it; else the needs hold for a small system.
+    /// What the system itself takes, where it was asked for and a boot in QEMU has measured it; else the needs hold for a small
+    /// system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_set: Option<WorkingSet>,
     /// The least machine that came up in QEMU.
@@ -149,13 +150,15 @@ pub struct Memory {
     pub figures: Object,
 }
 
-/// What the system itself takes at the moment it is up, as a boot in QEMU showed it. Every statement about the same root
-/// tree, kernel and kernel command line counts with it.
+/// What the system itself takes at the moment it is up, as a boot in QEMU showed it. It holds for every machine, firmware and
+/// RAM store of the same root tree, kernel and kernel command line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkingSet {
     /// KiB in use beside the kernel image, the RAM store, page descriptors, huge pages, and page cache that can be dropped.
     pub kib: u64,
+    /// KiB of it that are mapped program files: page cache that is needed.
+    pub mapped_kib: u64,
     /// RAM of that machine in MiB.
     pub ram_mib: u64,
     /// Its RAM store.
@@ -175,9 +178,6 @@ pub struct Measured {
     /// The least RAM with which it came up, in MiB; absent where it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_ram_mib: Option<u64>,
-    /// What was stated when the first of them was started, in MiB: what they showed inside may have changed it since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub predicted_mib: Option<u64>,
     /// The most RAM with which it did not, in MiB; 0 where it always did.
     pub too_little_mib: u64,
     /// The two are so many MiB apart.

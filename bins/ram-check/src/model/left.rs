@@ -14,9 +14,9 @@
 
 use manifest::{StoreNeed, Term};
 
-use super::Deploy;
-use super::{FOR_HUGE_PAGES, GROWS_WITH_RAM_KIB, MIB_IN_KIB, STEP_MIB, WATERMARKS_KIB};
-use super::{NOT_OFFERED, PAGE_DESCRIPTORS, least_mib};
+use super::terms::{FOR_HUGE_PAGES, GROWS_WITH_RAM_KIB, WATERMARKS_KIB};
+use super::terms::{NOT_OFFERED, PAGE_DESCRIPTORS};
+use super::{Deploy, MIB_IN_KIB, STEP_MIB, least_mib};
 
 /// The kernel's watermarks with transparent huge pages. Linux 6.1: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
 const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;

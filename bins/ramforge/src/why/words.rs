@@ -156,7 +156,6 @@ const OWN: &[(&str, &str, Word)] = &[
     ("iso-pack", "identity.*", Changed("GRUB's modules of the host for {0}")),
     ("ram-check", "identity.accelerator", Value("QEMU's accelerator")),
     ("ram-check", "identity.firmware", Changed("the firmware for QEMU")),
-    ("ram-check", "identity.working_set", Changed("what a boot has measured of the system's working set")),
 
     ("rootfs-assemble/resolve", "program", Changed("the host's program apt-get")),
     ("rootfs-assemble/resolve", "metadata.*", Item("metadata of the repositories:", "metadata of the repositories:")),
