@@ -7,10 +7,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, Example, answering, areas, boot, command, example, flip, holding, root, run, scratch,
-    slot, sparse_copy, store, text, this_run, without_dracut,
+    Booted, Example, answering, areas, boot, command, example, flip, holding, native, root, run,
+    scratch, slot, sparse_copy, store, text, this_run, with_words, without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
+use ram_deploy::ram::{RESERVE_BYTES, lacking_mib};
 use serde_json::Value;
 
 /// RAM for machines whose need is not the question.
@@ -111,6 +112,27 @@ fn too_little_ram_is_one_sentence() {
         "{sentence}"
     );
     assert!(!end.log().contains("login:"), "{}", end.tail());
+}
+
+/// A machine that does for a small system lacks what the command line says that this one takes beyond that.
+#[test]
+fn the_reserve_that_is_asked_for_is_demanded() {
+    let vm = native("debian-vm");
+    let scratch = scratch();
+    let iso = scratch.path().join("words.iso");
+    with_words(&vm.iso, &iso, "rd.ramforge.reserve=400");
+    let machine = Machine::new(&iso, Bus::Cd, Firmware::Bios, vm.least_ram_mib());
+    let end = boot("reserve", &machine);
+    let Outcome::Refused(sentence) = &end.outcome else {
+        panic!("{:?}: {}", end.outcome, end.tail());
+    };
+    let lacking = lacking_mib(sentence).unwrap_or_else(|| panic!("{sentence}"));
+    let more = 400 - (RESERVE_BYTES >> 20);
+    // A machine has at most 64 MiB more than ram-deploy demands where it has what ram-check states.
+    assert!(
+        lacking <= more && lacking + 64 > more,
+        "{lacking} of {more} MiB: {sentence}"
+    );
 }
 
 /// The verdict of ram-check about a medium that it boots, and that holds.

@@ -22,8 +22,8 @@ use stage::{Context, Error, Exit, Result, Stage};
 
 /// The stage version. Changelog. 1: the first. 2: plan format 2. 3: plan format 3. 4: a single file keeps its mode.
 /// 5: a filter of devices or network cards, and unknown words `rd.kiwi.`, are told.
-/// 6: words `rd.ramforge.` are judged.
-const VERSION: u32 = 6;
+/// 6: words `rd.ramforge.` are judged. 7: `rd.ramforge.reserve` is one.
+const VERSION: u32 = 7;
 
 const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 

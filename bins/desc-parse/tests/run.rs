@@ -151,6 +151,30 @@ fn a_switch_of_the_kernel_command_line_may_be_off() {
 }
 
 #[test]
+fn a_reserve_that_would_stop_the_boot_is_refused_with_its_place() {
+    let with = |value: &str| {
+        let word = format!("rd.ramforge.reserve={value} console=ttyS0");
+        let text = document(&TYPE.replace("console=ttyS0", &word), "");
+        let before = text.split("rd.ramforge.reserve").next().unwrap();
+        let line = before.lines().count();
+        let column = before.lines().last().unwrap().len() + 1;
+        let told = Bench::new(&text).run(&[]);
+        (told, format!("config.xml:{line}:{column}\n"))
+    };
+    let words = with("400").0.plan()["kernelcmdline"].clone();
+    assert_eq!(words, "rd.ramforge.reserve=400 console=ttyS0");
+    for value in ["400M", "", "4294967297"] {
+        let (told, place) = with(value);
+        assert_eq!(told.code, 3, "{value}: {}", told.stderr);
+        let fact = format!("error[R0226]: rd.ramforge.reserve is \"{value}\"");
+        let told = told.stderr;
+        assert!(told.contains(&fact) && told.contains(&place), "{told}");
+        let label = "expected a number of MiB without a unit, at most 4294967296";
+        assert!(told.contains(label), "{told}");
+    }
+}
+
+#[test]
 fn the_command_line_of_the_kernel_wins() {
     let text = TYPE.replace(
         "</type>",

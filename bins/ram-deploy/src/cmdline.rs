@@ -10,10 +10,11 @@ use crate::stop::{Result, Stop};
 /// Where this program's own words begin.
 const PREFIX: &str = "rd.ramforge.";
 /// This program's own words, beside those of KIWI, dracut and the kernel.
-pub const WORDS: [&str; 8] = [
+pub const WORDS: [&str; 9] = [
     "rd.ramforge.eject",
     "rd.ramforge.local",
     "rd.ramforge.on-error",
+    "rd.ramforge.reserve",
     "rd.ramforge.resize",
     "rd.ramforge.shell",
     "rd.ramforge.store",

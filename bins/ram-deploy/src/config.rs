@@ -74,7 +74,7 @@ pub struct Config {
     /// The Ed25519 key, 32 bytes, that the map must be signed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<Digest>,
-    /// RAM in bytes that the running system needs beside the image.
+    /// RAM in bytes that the running system needs beside the image; [`crate::ram::reserve`] may raise it.
     pub reserve_bytes: u64,
     /// RAM in bytes that the unpacked initramfs holds, free again after switch_root.
     pub initramfs_bytes: u64,

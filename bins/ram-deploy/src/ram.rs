@@ -3,6 +3,7 @@
 //! Two moments count. *While deploying* the initramfs still lies in RAM, beside the image and this
 //! program's buffers. *Afterwards* the initramfs is gone, and the system wants its reserve.
 
+use crate::cmdline::Cmdline;
 use crate::pages;
 use crate::stop::{Result, Stop};
 use crate::store::Kind;
@@ -13,6 +14,11 @@ pub const WORKING_BYTES: u64 = 48 << 20;
 /// RAM that a small system needs at its login prompt, in bytes; the initramfs gives its own back for that. Debian 12 (Linux
 /// 6.1, 528 MiB, brd): 63 MiB beside the RAM store with the page cache dropped, 26 MiB written, 48 MiB available then.
 pub const RESERVE_BYTES: u64 = 96 << 20;
+
+/// The word on the kernel command line that raises the reserve, in MiB.
+const RESERVE_WORD: &str = "rd.ramforge.reserve";
+/// More MiB than any machine has, and few enough to count with in bytes.
+const MOST_RESERVE_MIB: u64 = 1 << 32;
 
 /// What of the reserve is for writing in a brd; inode tables beyond it are counted.
 const TABLES_IN_RESERVE: u64 = 24 << 20;
@@ -32,6 +38,24 @@ pub const INODE_BYTES: u64 = 1280;
 pub const INODE_RATIO: u64 = 16_384;
 
 const MIB: u64 = 1 << 20;
+
+/// The reserve in force, in bytes: what `rd.ramforge.reserve=MIB` on the kernel command line says of an image whose services
+/// take more than a small system, and never less than `least_bytes`.
+///
+/// # Errors
+/// A sentence where the word has no number, or one beyond all machines.
+pub fn reserve(cmdline: &Cmdline, least_bytes: u64) -> Result<u64> {
+    let Some(mib) = cmdline.number(RESERVE_WORD)? else {
+        return Ok(least_bytes);
+    };
+    if mib > MOST_RESERVE_MIB {
+        return Err(Stop::new(
+            format!("kernel command line: {RESERVE_WORD}={mib} (MiB) is more than any machine has"),
+            "correct it in the boot menu",
+        ));
+    }
+    Ok(least_bytes.max(mib * MIB))
+}
 
 /// RAM that the image takes in a brd, in bytes: its pages, and the index of them.
 pub fn brd(data_bytes: u64) -> u64 {
@@ -86,8 +110,13 @@ pub fn room(limit: u64, inodes: u64) -> u64 {
 /// What a RAM store that compresses or grows may take at most, in bytes, so that the system keeps its reserve: a write beyond that
 /// fails, instead of the system dying of it. `None` where the kernel does not tell what is available.
 pub fn limit(reserve_bytes: u64, initramfs_bytes: u64) -> Option<u64> {
-    let all = available_now()?.saturating_add(initramfs_bytes);
-    Some(all.saturating_sub(reserve_bytes).max(MIB))
+    Some(limit_of(available_now()?, reserve_bytes, initramfs_bytes))
+}
+
+/// [`limit`] where so many bytes are `available`.
+fn limit_of(available: u64, reserve_bytes: u64, initramfs_bytes: u64) -> u64 {
+    let all = available.saturating_add(initramfs_bytes);
+    all.saturating_sub(reserve_bytes).max(MIB)
 }
 
 /// `MemAvailable` of this machine in bytes, where its kernel tells.
@@ -158,6 +187,47 @@ mod tests {
         assert_eq!(need(image, 0, 0), image + WORKING_BYTES);
         assert_eq!(need(image, 200 * MIB, 100 * MIB), image + 100 * MIB);
         assert_eq!(need(1, 0, u64::MAX), 1 + WORKING_BYTES);
+    }
+
+    /// The reserve in force with the word of that value.
+    fn reserve_of(value: &str) -> Result<u64> {
+        let line = Cmdline::parse(&format!("quiet rd.ramforge.reserve={value}"));
+        reserve(&line, RESERVE_BYTES)
+    }
+
+    #[test]
+    fn the_word_raises_the_reserve_and_never_lowers_it() {
+        assert_eq!(reserve(&Cmdline::parse(""), 7), Ok(7));
+        for (value, mib) in [("0", 96), ("96", 96), ("97", 97), ("400", 400)] {
+            assert_eq!(reserve_of(value), Ok(mib * MIB), "{value}");
+        }
+        assert_eq!(reserve_of("0x100"), Ok(256 * MIB));
+        assert_eq!(reserve_of("400 rd.ramforge.reserve=200"), Ok(200 * MIB));
+        assert_eq!(reserve_of("4294967296"), Ok(1 << 52));
+    }
+
+    #[test]
+    fn a_reserve_that_no_machine_has_is_one_sentence() {
+        let refused = |value: &str| reserve_of(value).unwrap_err().to_string();
+        assert_eq!(
+            refused("4294967297"),
+            "kernel command line: rd.ramforge.reserve=4294967297 (MiB) is more than any machine has; \
+             correct it in the boot menu"
+        );
+        for value in ["", "400M", "-1", "1.5", "18446744073709551616"] {
+            assert_eq!(
+                refused(value),
+                format!(
+                    "kernel command line: rd.ramforge.reserve={value} is not a number; correct it in the boot menu"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_store_may_take_what_the_reserve_leaves() {
+        assert_eq!(limit_of(900 * MIB, 400 * MIB, 20 * MIB), 520 * MIB);
+        assert_eq!(limit_of(MIB, 1 << 52, 0), MIB);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::modules::Loader;
 use crate::net;
 use crate::payload::Payload;
 use crate::policy;
+use crate::ram;
 use crate::read_back::{self, read_back};
 use crate::root;
 use crate::segment;
@@ -38,7 +39,7 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     if let Some(warning) = kernel_log::check_unpacked()? {
         console.say(warning);
     }
-    let config = config::deployment()?;
+    let mut config = config::deployment()?;
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
     }
@@ -50,6 +51,8 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
             "warning: {word} on the kernel command line is unknown and has no effect"
         ));
     }
+    // Whoever counts from here on, for the need or for a limit, counts with the command line's word.
+    config.reserve_bytes = ram::reserve(cmdline, config.reserve_bytes)?;
     Store::choose(&config, cmdline, console)?;
     let mut loader = Loader::new(config::read::<ModuleList>(config::MODULES_FILE)?);
     loader.load_always(console);

@@ -383,6 +383,37 @@ mod tests {
     }
 
     #[test]
+    fn a_larger_reserve_never_needs_less() {
+        const MIB: u64 = 1 << 20;
+        let mut config = crate::volume::tests::config(b"map");
+        config.initramfs_bytes = 30 * MIB;
+        let mut needs_with = |line: &str| {
+            let line = Cmdline::parse(line);
+            config.reserve_bytes = ram::reserve(&line, ram::RESERVE_BYTES).unwrap();
+            // As large that the inode tables count in a brd.
+            needs(&config, &line, 64 << 20)
+        };
+        let without = needs_with("");
+        let mut before = without.clone();
+        for mib in [0, 50, 96, 97, 150, 400, 5000, 1_u64 << 32] {
+            let now = needs_with(&format!("rd.ramforge.reserve={mib}"));
+            for ((kind, now), (_, before)) in now.iter().zip(&before) {
+                assert!(now >= before, "{kind:?}: {mib} MiB");
+            }
+            assert!(mib > 96 || now == without, "{mib} MiB");
+            before = now;
+        }
+        // Where the time after the deployment decides, each MiB counts in full.
+        let (some, more) = (
+            needs_with("rd.ramforge.reserve=400"),
+            needs_with("rd.ramforge.reserve=500"),
+        );
+        for ((kind, some), (_, more)) in some.iter().zip(&more) {
+            assert_eq!(more - some, 100 * MIB, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn more_ram_never_means_a_slower_store() {
         const MIB: u64 = 1 << 20;
         let needs = [

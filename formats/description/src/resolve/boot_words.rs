@@ -14,6 +14,8 @@ enum Value {
     Switch,
     /// A number of seconds.
     Seconds,
+    /// A number of MiB of RAM.
+    Mebibytes,
     /// One of these, or a person is asked.
     Reaction(&'static [&'static str]),
     /// One of these.
@@ -27,6 +29,9 @@ const SWITCHES: [&str; 11] = [
     "", "1", "y", "yes", "on", "true", "0", "n", "no", "off", "false",
 ];
 
+/// What is more than any machine has, in MiB: ram-deploy refuses what is above.
+const MOST_MIB: u64 = 1 << 32;
+
 /// The words, behind [`PREFIX`].
 const WORDS: &[(&str, Value)] = &[
     ("eject", Value::Switch),
@@ -35,6 +40,7 @@ const WORDS: &[(&str, Value)] = &[
         "on-error",
         Value::Reaction(&["stop", "reboot", "poweroff", "shell"]),
     ),
+    ("reserve", Value::Mebibytes),
     ("resize", Value::Switch),
     ("shell", Value::Switch),
     (
@@ -91,13 +97,12 @@ impl Value {
 fn wrong(value: &Value, given: &str) -> Option<String> {
     match value {
         Value::Switch => (!SWITCHES.contains(&given)).then(|| "nothing, or =no".to_owned()),
-        Value::Seconds => {
-            let digits = given
-                .strip_prefix("0x")
-                .map_or((given, 10), |hex| (hex, 16));
-            let number = u64::from_str_radix(digits.0, digits.1);
-            number.err().map(|_| "a number of seconds".to_owned())
-        }
+        Value::Seconds => number(given)
+            .is_none()
+            .then(|| "a number of seconds".to_owned()),
+        Value::Mebibytes => number(given)
+            .is_none_or(|mib| mib > MOST_MIB)
+            .then(|| format!("a number of MiB without a unit, at most {MOST_MIB}")),
         Value::OneOf(known) | Value::Reaction(known) => {
             (!known.contains(&given)).then(|| format!("one of {}", known.join(", ")))
         }
@@ -107,6 +112,14 @@ fn wrong(value: &Value, given: &str) -> Option<String> {
                 .then(|| "http://SERVER/DIRECTORY; several with commas between them".to_owned())
         }
     }
+}
+
+/// As ram-deploy reads it: decimal, or hexadecimal after `0x`.
+fn number(given: &str) -> Option<u64> {
+    let digits = given
+        .strip_prefix("0x")
+        .map_or((given, 10), |hex| (hex, 16));
+    u64::from_str_radix(digits.0, digits.1).ok()
 }
 
 /// As ram-deploy reads it.
