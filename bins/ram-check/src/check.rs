@@ -133,10 +133,13 @@ impl Stated {
         let machines = judge::machines(&choice, options);
         let asked = options.ram_mib().into_iter();
         let asked = asked.chain(machines.iter().map(|machine| machine.ram_mib));
-        let warnings = warning::outgrows(&choice, facts, asked);
+        let warnings = [
+            warning::outgrows(&choice, facts, asked),
+            warning::not_refused(&choice, facts),
+        ];
         Ok(Self {
             judgement: judged(options, facts, &choice, &machines),
-            warnings: warnings.into_iter().collect(),
+            warnings: warnings.into_iter().flatten().collect(),
             choice,
             machines,
         })

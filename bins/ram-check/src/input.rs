@@ -4,7 +4,7 @@ use std::io::Read;
 
 use manifest::Object;
 use ram_deploy::cmdline::Cmdline;
-use ram_deploy::store;
+use ram_deploy::{ram, store};
 use serde::{Deserialize, Serialize};
 use stage::{At, Context, Error, Result};
 
@@ -137,6 +137,9 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
     let ramdisk = ramdisk.transpose()?.map_or(disk.size, |kib| kib << 10);
     let erofs = disk.erofs.as_ref().map(|erofs| erofs.data_bytes);
     let reserved = reserved::of(&media.kernelcmdline);
+    let cmdline = Cmdline::parse(&media.kernelcmdline);
+    let reserve_bytes = ram::reserve(&cmdline, ram::RESERVE_BYTES);
+    let reserve_bytes = reserve_bytes.map_err(|stop| Error::refused(stop.to_string()))?;
     let mut words = media.kernelcmdline.split_ascii_whitespace();
     Ok(Facts {
         image_bytes: size("disk.size", disk.size)?,
@@ -147,7 +150,7 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
             .transpose()?,
         entries: within("rootfs.entries", input.rootfs.entries, MOST_ENTRIES)?,
         ramdisk_bytes: ramdisk,
-        resize: store::grows(&Cmdline::parse(&media.kernelcmdline), input.plan.oem.resize),
+        resize: store::grows(&cmdline, input.plan.oem.resize),
         reserved_bytes: reserved.all,
         huge_pages_bytes: reserved.huge_pages,
         kernel_bytes: model::kernel_bytes(header, size("rootfs.kernel.image.size", kernel.size)?),
@@ -156,7 +159,7 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
         initramfs_is_system: input.initramfs_is_system(),
         // The kernel's own rule: init/do_mounts.c, init_rootfs().
         initramfs_is_tmpfs: !words.any(|word| word.starts_with("root=")),
-        reserve_bytes: ram_deploy::ram::RESERVE_BYTES,
+        reserve_bytes,
         measured: None,
     })
 }
@@ -201,6 +204,18 @@ pub(crate) mod tests {
             read(&input, &[]).unwrap().resize
         };
         assert!(grows("quiet") && !grows("rd.ramforge.resize=no"));
+    }
+
+    #[test]
+    fn the_command_line_says_what_ram_deploy_keeps_for_the_system() {
+        let reserve = |line: &str| {
+            let input = input("/media/kernelcmdline", line.into());
+            read(&input, &[]).map(|facts| facts.reserve_bytes >> 20)
+        };
+        assert_eq!(reserve("quiet").unwrap(), 96);
+        assert_eq!(reserve("rd.ramforge.reserve=400").unwrap(), 400);
+        let refused = reserve("rd.ramforge.reserve=much").unwrap_err();
+        assert!(refused.to_string().contains("rd.ramforge.reserve=much"));
     }
 
     #[test]

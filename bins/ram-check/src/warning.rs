@@ -1,13 +1,19 @@
-//! What a yes does not say: a root that may outgrow the machine.
+//! What a yes does not say: a root that may outgrow the machine, and a system of which `ram-deploy` knows too little.
 //!
 //! A brd has no limit: `ramdisk_size` is what its root may take, and every page that is written is taken from RAM. The other
 //! RAM stores end at a limit of their own, with an error to whom writes.
+//!
+//! `ram-deploy` refuses a machine that cannot hold the image and what it keeps for the system, which is what a small one
+//! takes. Where a measured one takes more, the command line has to say so.
+
+use manifest::StoreNeed;
 
 use crate::choice::Choice;
-use crate::model::Facts;
+use crate::model::{self, Demand, Facts, STEP_MIB};
 
 const KIB: u64 = 1 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
 
 /// The warning about a RAM disk that is larger than what the smallest of the machines has for it. Machines that are too small
 /// for the system have their sentence.
@@ -48,6 +54,42 @@ pub(crate) fn outgrows(
     ))
 }
 
+/// The warning about machines that ram-deploy does not refuse and the system does not come up on, with what the command line
+/// should say.
+pub(crate) fn not_refused(choice: &Choice, facts: &Facts) -> Option<String> {
+    let stores = match choice.auto {
+        true => &choice.stores[..],
+        false => &choice.stores[..1],
+    };
+    let of = |need: &StoreNeed| (Demand::of(need).surely, need.least_ram_mib);
+    let mut passed = stores.iter().map(of).filter(|(from, least)| from < least);
+    let (from, least) = passed.next()?;
+    let reserve = stores.iter().map(|need| reserve_mib(facts, &need.store));
+    let reserve = reserve.max().unwrap_or(0);
+    Some(format!(
+        "ram-deploy keeps {} MiB for the system, which takes more: it may start it on a machine with {from} MiB instead of \
+         {least}, to end without RAM; set rd.ramforge.reserve={reserve} in kernelcmdline",
+        facts.reserve_bytes / MIB
+    ))
+}
+
+/// What the word must say, in MiB, so that ram-deploy demands for a store what is stated.
+fn reserve_mib(facts: &Facts, store: &str) -> u64 {
+    let mut facts = facts.clone();
+    loop {
+        let needs = model::needs(&facts, Some(store));
+        let need = needs
+            .first()
+            .map(|n| (Demand::of(n).surely, n.least_ram_mib));
+        let (from, least) = need.unwrap_or((0, 0));
+        if from >= least {
+            return facts.reserve_bytes / MIB;
+        }
+        let more = (least - from).max(STEP_MIB) * MIB;
+        facts.reserve_bytes = (facts.reserve_bytes + more).next_multiple_of(STEP_MIB * MIB);
+    }
+}
+
 /// The fastest store with a limit that fits into the machine.
 fn fitting(choice: &Choice, ram_mib: u64) -> Option<&str> {
     let mut stores = choice.by_speed();
@@ -58,9 +100,7 @@ fn fitting(choice: &Choice, ram_mib: u64) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model;
-
-    const MIB: u64 = 1 << 20;
+    use crate::model::tests::own;
 
     fn facts(resize: bool) -> Facts {
         Facts {
@@ -128,6 +168,38 @@ mod tests {
             said.ends_with("down; take a machine with more RAM"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_system_that_takes_more_than_is_kept_for_it_is_told_with_the_word() {
+        let warned = |mib: u64, reserve: u64, store: &str| {
+            let mut facts = facts(true);
+            (facts.measured, facts.reserve_bytes) = (Some(own(mib)), reserve * MIB);
+            let wanted = Some(store).filter(|store| *store != "auto");
+            let choice = Choice::new(model::needs(&facts, wanted), wanted.is_none());
+            (not_refused(&choice, &facts), choice)
+        };
+        for store in ["brd", "zram", "tmpfs", "auto"] {
+            let (said, choice) = warned(362, 96, store);
+            let said = said.unwrap();
+            let (_, word) = said.split_once("rd.ramforge.reserve=").unwrap();
+            let (reserve, _) = word.split_once(' ').unwrap();
+            // With the word nothing is left to say, and the statement is the same within a step or two.
+            let (again, with_word) = warned(362, reserve.parse().unwrap(), store);
+            assert_eq!(again, None, "{store}: {said}");
+            let (was, is) = (
+                choice.first().least_ram_mib,
+                with_word.first().least_ram_mib,
+            );
+            assert!(is <= was + 2 * STEP_MIB, "{store}: {is} after {was}");
+        }
+        assert_eq!(warned(40, 96, "zram").0, None);
+    }
+
+    #[test]
+    fn a_small_system_that_is_assumed_is_no_warning() {
+        let choice = Choice::new(model::needs(&facts(true), Some("brd")), false);
+        assert_eq!(not_refused(&choice, &facts(true)), None);
     }
 
     #[test]
