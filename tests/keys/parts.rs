@@ -221,10 +221,6 @@ pub const NOT_BUILT: &[(&str, &str)] = &[
     ("ram-check options.least", "a boot takes minutes; boot.rs"),
     ("ram-check options.login", "a boot takes minutes; boot.rs"),
     ("ram-check options.measure", "a boot takes minutes; boot.rs"),
-    (
-        "ram-check identity.working_set",
-        "a boot takes minutes; boot.rs",
-    ),
     ("ram-check options.up", "a boot takes minutes; boot.rs"),
     ("ram-check options.boot", "a boot takes minutes; boot.rs"),
     (

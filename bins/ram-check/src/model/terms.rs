@@ -31,8 +31,8 @@ const INITRAMFS_ALONE_KIB: u64 = 16 * MIB_IN_KIB;
 /// transparent huge pages would be 66 MiB at 1 GiB, 73 MiB at 3 GiB (Linux 6.1).
 pub(super) const WATERMARKS_KIB: u64 = 12 * MIB_IN_KIB;
 /// The watermarks for transparent huge pages, beyond those: below 45 MiB no program gets a page (Linux 6.1, up to 3 GiB).
-/// They stay where ram-deploy sees ample RAM, so they count wherever a working set is measured: with a threshold a larger
-/// image could need less.
+/// They stay where ram-deploy sees ample RAM, so they count wherever a measured working set is more than it keeps for the
+/// system.
 const FOR_HUGE_PAGES_KIB: u64 = 33 * MIB_IN_KIB;
 pub(super) const FOR_HUGE_PAGES: &str = "watermarks for huge pages";
 /// Processes, modules and kernel objects of a small system at its login prompt, and its mapped program files, as long as
@@ -82,16 +82,20 @@ pub(super) fn common(facts: &Facts) -> Vec<Term> {
         ),
         term("processes of the initramfs", processes, &[Deploy]),
     ];
-    terms.extend(system(facts.measured));
+    terms.extend(system(facts));
     terms.push(term("margin", MARGIN_KIB, &[Deploy, Login]));
     terms
 }
 
-/// The system itself at its login prompt. One that is measured has what it wrote among its own, counts with what machines
-/// and RAM stores differ by, and may find that ram-deploy saw ample RAM.
-fn system(measured: Option<Own>) -> Vec<Term> {
+/// The system itself at its login prompt. One that is measured has what it wrote among its own, and counts with what
+/// machines and RAM stores differ by; where it is more than ram-deploy keeps for it, that may have seen ample RAM.
+fn system(facts: &Facts) -> Vec<Term> {
     let whole = |kib: u64| kib.next_multiple_of(MIB_IN_KIB);
-    match measured {
+    let huge_pages = match facts.measured {
+        Some(own) if facts.reserve_bytes / KIB < taken_kib(own) => FOR_HUGE_PAGES_KIB,
+        _ => 0,
+    };
+    match facts.measured {
         Some(own) => vec![
             term(
                 "working set of the system, measured",
@@ -103,7 +107,7 @@ fn system(measured: Option<Own>) -> Vec<Term> {
                 whole(own.mapped_kib),
                 &[Login],
             ),
-            term(FOR_HUGE_PAGES, FOR_HUGE_PAGES_KIB, &[Login]),
+            term(FOR_HUGE_PAGES, huge_pages, &[Login]),
         ],
         None => vec![
             term(
@@ -114,6 +118,11 @@ fn system(measured: Option<Own>) -> Vec<Term> {
             term("mapped program files, assumed", MAPPED_KIB, &[Login]),
         ],
     }
+}
+
+/// What a measured system takes at most, as it counts: in KiB.
+pub fn taken_kib(own: Own) -> u64 {
+    (own.kib + DIFFERS_KIB).next_multiple_of(MIB_IN_KIB)
 }
 
 /// What a small system is assumed to write to its root before login.
