@@ -79,7 +79,7 @@ pub const ROWS: &[Row] = &[
     row("ram-check --here", |_, _, call| call.options = vec![("ram-check", "--here".into())], &["ram-check options.ram"]),
     row("ram-check --machines", machines, &["ram-check options.machines"]),
     row("ram-check --picture and --svg, which show what is recorded", |_, _, call| call.options = vec![("ram-check", "--picture --svg /dev/null".into())], NOTHING),
-    row("ram-check --timeout, --firmware and --up without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi --up tcp:80".into())], NOTHING),
+    row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),
     row("ram-check --boot", |_, _, call| call.options = vec![("ram-check", "--boot".into())], BOOT),
     row("ram-check --least", |_, _, call| call.options = vec![("ram-check", "--least".into())], LEAST),
     row("ram-check --boot --up and --login", boot_and_login, BOOT_AND_LOGIN),
