@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -60,6 +61,8 @@ impl Guest {
             .at(std::env::temp_dir())?;
         let qemu = program(machine::QEMU, machine::QEMU_PACKAGE)?;
         let stderr = scratch.path().join("stderr");
+        let socket = machine::firmware_socket(scratch.path());
+        let firmware = UnixListener::bind(&socket).at(&socket)?;
         // setpriv: QEMU ends even if this process is killed. Its own group: Ctrl-C reaches us, not QEMU.
         let mut child = Command::new(program(machine::SETPRIV, machine::SETPRIV_PACKAGE)?)
             .args(["--pdeathsig", "KILL", "--"])
@@ -81,6 +84,8 @@ impl Guest {
         };
         let sink = Arc::clone(&shared);
         std::thread::spawn(move || listen(output, &sink, begin));
+        let sink = Arc::clone(&shared);
+        std::thread::spawn(move || listen_to_firmware(&firmware, &sink, begin));
         Ok(Self {
             qemu: child,
             serial,
@@ -343,6 +348,8 @@ impl Drop for Guest {
         // It may have ended by itself; then there is nothing to kill.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
+        // Who waits for the firmware's line waits for ever where QEMU ended before it had it.
+        let _ = UnixStream::connect(machine::firmware_socket(self.scratch.path()));
     }
 }
 
@@ -355,6 +362,17 @@ fn listen(mut output: ChildStdout, shared: &Shared, begin: Instant) {
     }
     shared.log().closed = true;
     shared.news.notify_all();
+}
+
+/// Reads the firmware's debug port, the first connection, until it closes. Where there is none, marks are missing.
+fn listen_to_firmware(socket: &UnixListener, shared: &Shared, begin: Instant) {
+    let mut buffer = vec![0; 4 << 10];
+    let Ok((mut line, _)) = socket.accept() else {
+        return;
+    };
+    while let Ok(n @ 1..) = line.read(&mut buffer) {
+        shared.log().append_firmware(&buffer[..n], begin.elapsed());
+    }
 }
 
 fn program(name: &str, package: &'static str) -> Result<std::path::PathBuf> {
