@@ -7,8 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use pipeline_tests::{
-    Booted, Example, answering, areas, boot, command, example, flip, holding, root, run, scratch,
-    slot, sparse_copy, store, text, this_run, without_dracut,
+    Booted, Example, answering, areas, boot, command, example, flip, holding, native, root, run,
+    scratch, slot, sparse_copy, store, text, this_run, without_dracut,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 use serde_json::Value;
@@ -236,6 +236,41 @@ fn what_the_services_take_counts_once_it_is_measured() {
     assert_eq!(proof["proof"]["ram_mib"], stated);
 }
 
+/// The serial log of a proof, from the store.
+fn serial_log(proof: &Value) -> String {
+    let output = command(root().join("target/release/ramforge"))
+        .env("RAMFORGE_STORE", store())
+        .args(["get", proof["log"]["blake3"].as_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    text(&output)
+}
+
+/// Another RAM store than that of kernelcmdline, without another build: with the RAM that is stated for it the medium comes
+/// up, and its own words say where the root went.
+#[test]
+fn another_store_is_proved_with_the_same_medium() {
+    let vm = native("debian-vm");
+    let verdict = proved(&vm, &["--boot", "--store", "zram"]);
+    let (proof, stated) = (&verdict["proof"], &verdict["stores"][0]);
+    assert_eq!(stated["store"], "zram");
+    assert_eq!(proof["ram_mib"], vm.least_ram_with("zram"));
+    assert!(vm.least_ram_with("zram") + 100 < vm.least_ram_with("brd"));
+    let log = serial_log(proof);
+    let words = ["ramforge: copying ", "Command line: "];
+    let lines = log.lines().filter(|l| words.iter().any(|w| l.contains(w)));
+    let told: Vec<&str> = lines.collect();
+    assert!(
+        told.iter().any(|l| l.ends_with(" to /dev/zram1")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|l| l.contains(" rd.ramforge.store=zram ")),
+        "{told:?}"
+    );
+}
+
 /// Other signs than the login prompt: a text on the serial line, and a port that answers, long after the text.
 #[test]
 fn a_text_or_a_port_means_up() {
@@ -244,13 +279,7 @@ fn a_text_or_a_port_means_up() {
         let verdict = proved(&vm, &["--boot", "--ram", "1G", "--up", up]);
         let proof = &verdict["proof"];
         assert_eq!((&proof["result"], &proof["up"]), (&"up".into(), &up.into()));
-        let log = proof["log"]["blake3"].as_str().unwrap();
-        let log = command(root().join("target/release/ramforge"))
-            .env("RAMFORGE_STORE", store())
-            .args(["get", log])
-            .output()
-            .unwrap();
-        let log = text(&log);
+        let log = serial_log(proof);
         assert_eq!(log.contains("Welcome to"), is_system, "{up}: {log}");
     }
 }
