@@ -381,3 +381,33 @@ fn program(name: &str, package: &'static str) -> Result<std::path::PathBuf> {
         package,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::Firmware;
+
+    /// A disk whose boot sector does `hlt` for ever. SeaBIOS does not boot a disk of that sector alone.
+    fn halting() -> Vec<u8> {
+        let mut disk = vec![0; 1 << 20];
+        disk[..3].copy_from_slice(&[0xf4, 0xeb, 0xfd]);
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disk
+    }
+
+    #[test]
+    fn the_real_seabios_says_when_it_hands_over() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), halting()).unwrap();
+        let machine = Machine::new(file.path(), Bus::Disk, Firmware::Bios, 64);
+        let guest = Guest::start(&machine).unwrap();
+        let names = || -> Vec<&str> { guest.marks().iter().map(|m| m.name).collect() };
+        while names() != ["firmware", "grub"] {
+            let late = guest.elapsed() > Duration::from_secs(120);
+            assert!(!late, "{:?}: {}", guest.marks(), guest.stderr());
+            std::thread::sleep(POLL);
+        }
+        // On the serial line it says nothing.
+        assert_eq!(guest.log(), "");
+    }
+}
