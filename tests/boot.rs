@@ -280,6 +280,41 @@ fn demanded_with_the_word(vm: &Example, measured: &Value) {
     assert!(lacking <= 64, "{sentence}");
 }
 
+/// The serial log of a proof, from the store.
+fn serial_log(proof: &Value) -> String {
+    let output = command(root().join("target/release/ramforge"))
+        .env("RAMFORGE_STORE", store())
+        .args(["get", proof["log"]["blake3"].as_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    text(&output)
+}
+
+/// Another RAM store than that of kernelcmdline, without another build: with the RAM that is stated for it the medium comes
+/// up, and its own words say where the root went.
+#[test]
+fn another_store_is_proved_with_the_same_medium() {
+    let vm = native("debian-vm");
+    let verdict = proved(&vm, &["--boot", "--store", "zram"]);
+    let (proof, stated) = (&verdict["proof"], &verdict["stores"][0]);
+    assert_eq!(stated["store"], "zram");
+    assert_eq!(proof["ram_mib"], vm.least_ram_with("zram"));
+    assert!(vm.least_ram_with("zram") + 100 < vm.least_ram_with("brd"));
+    let log = serial_log(proof);
+    let words = ["ramforge: copying ", "Command line: "];
+    let lines = log.lines().filter(|l| words.iter().any(|w| l.contains(w)));
+    let told: Vec<&str> = lines.collect();
+    assert!(
+        told.iter().any(|l| l.ends_with(" to /dev/zram1")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|l| l.contains(" rd.ramforge.store=zram ")),
+        "{told:?}"
+    );
+}
+
 /// Other signs than the login prompt: a text on the serial line, and a port that answers, long after the text.
 #[test]
 fn a_text_or_a_port_means_up() {
@@ -288,13 +323,7 @@ fn a_text_or_a_port_means_up() {
         let verdict = proved(&vm, &["--boot", "--ram", "1G", "--up", up]);
         let proof = &verdict["proof"];
         assert_eq!((&proof["result"], &proof["up"]), (&"up".into(), &up.into()));
-        let log = proof["log"]["blake3"].as_str().unwrap();
-        let log = command(root().join("target/release/ramforge"))
-            .env("RAMFORGE_STORE", store())
-            .args(["get", log])
-            .output()
-            .unwrap();
-        let log = text(&log);
+        let log = serial_log(proof);
         assert_eq!(log.contains("Welcome to"), is_system, "{up}: {log}");
     }
 }

@@ -77,6 +77,7 @@ pub const ROWS: &[Row] = &[
     row("ram-check --ram", |_, _, call| call.options = vec![("ram-check", "--ram 4G".into())], &["ram-check options.ram"]),
     row("ram-check --leave", |_, _, call| call.options = vec![("ram-check", "--ram 4G --leave 1G".into())], &["ram-check options.leave", "ram-check options.ram"]),
     row("ram-check --here", |_, _, call| call.options = vec![("ram-check", "--here".into())], &["ram-check options.ram"]),
+    row("ram-check --store", |_, _, call| call.options = vec![("ram-check", "--store zram".into())], &["ram-check options.store"]),
     row("ram-check --machines", machines, &["ram-check options.machines"]),
     row("ram-check --picture and --svg, which show what is recorded", |_, _, call| call.options = vec![("ram-check", "--picture --svg /dev/null".into())], NOTHING),
     row("ram-check --timeout and --firmware without --boot", |_, _, call| call.options = vec![("ram-check", "--timeout 5 --firmware uefi".into())], NOTHING),

@@ -131,6 +131,8 @@ pub const ROWS: &[Row] = &[
         "the option --ram was not set, is 4096"),
     row(&["ram-check options.leave", "ram-check options.ram"], Option(CHECK, "--ram 4G --leave 1G"), &[SIZES],
         "the option --leave was not set, is 1024"),
+    row(&["ram-check options.store"], Option(CHECK, "--store zram"), &[SIZES],
+        "the option --store was not set, is \"zram\""),
     row(&["raw-image tools.grub-mkimage", "iso-pack tools.grub-mkimage"], Program("grub-mkimage"), &[(RAW, &["grub-i386-pc", "grub-x86_64-efi"]), MEDIUM],
         "the host's program grub-mkimage changed"),
 

@@ -2,6 +2,7 @@
 //!
 //! `PRETEND_LEAST` is the least RAM in MiB with which it comes up; with less it says what it lacks. `PRETEND_FIGURES` is the
 //! file of what is read inside; `PRETEND_BOOTS` the file that has the RAM of every machine that was started, a line each.
+//! Where there is `PRETEND_MEDIUM`, it becomes a copy of the medium.
 //! *Not here:* a monitor; where its socket should be nobody answers.
 
 use std::error::Error;
@@ -26,6 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .append(true)
         .open(std::env::var("PRETEND_BOOTS")?)?;
     writeln!(boots, "{ram}")?;
+    if let Ok(copy) = std::env::var("PRETEND_MEDIUM") {
+        let (_, medium) = behind("-drive")?.split_once(",file=").unwrap_or_default();
+        fs::copy(medium, copy)?;
+    }
     let socket = behind("-qmp")?.split([':', ',']).nth(1).unwrap_or("");
     let monitor = UnixListener::bind(socket)?;
     std::thread::spawn(move || monitor.incoming().for_each(drop));

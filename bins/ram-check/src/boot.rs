@@ -12,7 +12,7 @@ use stage::{At, Context, Error, Result};
 use crate::input::Input;
 use crate::options::Options;
 use crate::qemu::{self, Accelerator, Bus, Firmware, Guest, Machine, Outcome, Up};
-use crate::{known, login};
+use crate::{known, login, menu};
 
 /// The medium as a file, for machines one after the other.
 pub(crate) struct Stand<'a> {
@@ -42,8 +42,12 @@ impl<'a> Stand<'a> {
         let accelerator = Accelerator::probed();
         let (name, reason) = (accelerator.name(), &accelerator.reason);
         cx.progress(&format!("QEMU runs with {name}: {reason}"));
+        let medium = medium(cx, iso, scratch.path())?;
+        if let Some(store) = &options.store {
+            menu::set_store(&medium, store)?;
+        }
         Ok(Self {
-            medium: medium(cx, iso, scratch.path())?,
+            medium,
             accelerator,
             cx,
             options,

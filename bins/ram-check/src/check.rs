@@ -17,7 +17,7 @@ use crate::known::{Boots, Known};
 use crate::model::{self, Facts};
 use crate::options::{FirmwareChoice, Options};
 use crate::picture::{Picture, file};
-use crate::{boot, known, least, qemu, table, warning, working};
+use crate::{boot, known, least, menu, qemu, table, warning, working};
 
 /// Stage version. Changelog. 1: the first. 2: less for the processes of the initramfs, as measured.
 /// 3: zram. 4: tmpfs. 5: erofs. 6: what is left for applications, and the store that would do.
@@ -85,7 +85,12 @@ pub(crate) fn machine_identity(options: &Options) -> Result<Value> {
 /// Exit code 1 where QEMU fails, 5 where it is missing, 6 where the store lacks an object.
 pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdict> {
     let facts = facts(cx, &input)?;
-    let assumed = choice(&facts, &input.media.kernelcmdline, None)?;
+    let assumed = choice(
+        &facts,
+        options.store.as_deref(),
+        &input.media.kernelcmdline,
+        None,
+    )?;
     let working_set = working::set(cx, options, &input, &facts, &assumed)?;
     let stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
     let shown = match stated.judgement.ok {
@@ -129,7 +134,12 @@ impl Stated {
             measured: working_set.map(working::own),
             ..facts.clone()
         };
-        let choice = choice(facts, &input.media.kernelcmdline, options.ram_mib())?;
+        let choice = choice(
+            facts,
+            options.store.as_deref(),
+            &input.media.kernelcmdline,
+            options.ram_mib(),
+        )?;
         let machines = judge::machines(&choice, options);
         let asked = options.ram_mib().into_iter();
         let asked = asked.chain(machines.iter().map(|machine| machine.ram_mib));
@@ -180,18 +190,28 @@ fn verdict(
     }
 }
 
-/// What each RAM store needs, that of the command line first, and leaves on a machine with `ram_mib` MiB.
-fn choice(facts: &Facts, cmdline: &str, ram_mib: Option<u64>) -> Result<Choice> {
-    let wanted = Kind::wanted(&Cmdline::parse(cmdline));
+/// What each RAM store needs, the one that is `asked` for or that of the command line first, and leaves on a machine with
+/// `ram_mib` MiB.
+fn choice(
+    facts: &Facts,
+    asked: Option<&str>,
+    cmdline: &str,
+    ram_mib: Option<u64>,
+) -> Result<Choice> {
+    let wanted = Kind::wanted(&Cmdline::parse(&menu::deciding(asked, cmdline)));
     let wanted = wanted
         .map_err(|stop| Error::refused(stop.to_string()))?
         .map(Kind::name);
     let mut stores = model::needs(facts, wanted);
     let first = stores.first().map(|need| need.store.as_str());
     if first.is_none() || wanted.is_some_and(|name| first != Some(name)) {
+        let word = || {
+            let name = wanted.unwrap_or("auto");
+            format!("media.kernelcmdline: rd.ramforge.store={name}")
+        };
+        let place = asked.map_or_else(word, |name| format!("--store {name}"));
         return Err(Error::refused(format!(
-            "media.kernelcmdline: rd.ramforge.store={}: the medium does not carry the root for it",
-            wanted.unwrap_or("auto")
+            "{place}: the medium does not carry the root for it"
         )));
     }
     for need in &mut stores {
@@ -285,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_word_of_the_command_line_stands_first_or_auto_chooses() {
-        let chosen = |cmdline: &str| choice(&facts(), cmdline, Some(1024));
+        let chosen = |cmdline: &str| choice(&facts(), None, cmdline, Some(1024));
         let brd = chosen("quiet").unwrap();
         assert_eq!((brd.first().store.as_str(), brd.auto), ("brd", false));
         assert!(brd.stores.iter().all(|need| need.left_mib.is_some()));
@@ -293,5 +313,19 @@ mod tests {
         assert_eq!((auto.first().store.as_str(), auto.auto), ("zram", true));
         let refused = chosen("rd.ramforge.store=erofs").unwrap_err().to_string();
         assert!(refused.contains("does not carry the root"), "{refused}");
+    }
+
+    #[test]
+    fn the_store_that_is_asked_for_stands_first_whatever_the_command_line_says() {
+        let cmdline = "rd.ramforge.store=brd -- single";
+        let chosen = |asked: &str| choice(&facts(), Some(asked), cmdline, None);
+        for name in ["zram", "tmpfs", "brd"] {
+            let choice = chosen(name).unwrap();
+            assert_eq!((choice.first().store.as_str(), choice.auto), (name, false));
+        }
+        assert!(chosen("auto").unwrap().auto);
+        let refused = chosen("erofs").unwrap_err().to_string();
+        let expected = "--store erofs: the medium does not carry the root for it";
+        assert_eq!(refused, expected);
     }
 }

@@ -111,6 +111,9 @@ fn facts(cx: &Context, options: &Options, input: &Input) -> Result<Value> {
         "up": options.up.to_string(),
         "login": options.login.as_ref().map(Credentials::user),
     });
+    if let Some(store) = &options.store {
+        facts["store"] = store.as_str().into();
+    }
     if options.login.is_some() {
         facts["figures"] = login::VERSION.into();
     }

@@ -16,6 +16,7 @@ mod known;
 mod least;
 mod login;
 mod machines;
+mod menu;
 pub mod model;
 mod options;
 mod picture;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::here::{self, Host};
 use crate::login::{self, Credentials};
 use crate::machines::{self, Machines};
+use crate::menu;
 use crate::picture::file;
 use crate::qemu::{self, Up};
 
@@ -30,6 +31,10 @@ pub struct Options {
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
     #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
     pub leave: Option<u64>,
+    /// Ask about this RAM store, whatever kernelcmdline names: for the statement, and for machines of --boot, --least and
+    /// --measure, whose copy of the medium is told so
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(menu::names()))]
+    pub store: Option<String>,
     /// Show a bar for each RAM store with its terms
     #[arg(long)]
     pub picture: bool,
@@ -87,6 +92,9 @@ impl Serialize for Options {
         map.serialize_entry("ram", &self.ram_mib())?;
         map.serialize_entry("leave", &self.leave)?;
         map.serialize_entry("machines", &self.machines)?;
+        if let Some(store) = &self.store {
+            map.serialize_entry("store", store)?;
+        }
         if self.boots() {
             let asked = [
                 ("boot", self.boot),
@@ -152,6 +160,7 @@ pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use clap::Parser;
 
     /// The options of a command line.
     pub(crate) fn options(words: &[&str]) -> Options {
@@ -192,6 +201,18 @@ pub(crate) mod tests {
         for more in ["", "--here", "--least", "--boot --up tcp:22"] {
             assert!(parse(&format!("{measure} {more}")), "{more}");
         }
+    }
+
+    #[test]
+    fn a_store_is_in_the_key_only_where_one_is_asked_for() {
+        let key = |words: &[&str]| serde_json::to_value(options(words)).unwrap();
+        assert!(key(&["--ram", "1G"]).get("store").is_none());
+        for name in ["brd", "zram", "tmpfs", "erofs", "auto"] {
+            assert_eq!(key(&["--store", name])["store"], name);
+        }
+        let bad = Line::try_parse_from(["ram-check", "--store", "ramfs"]).unwrap_err();
+        let said = bad.to_string();
+        assert!(said.contains("brd, zram, tmpfs, erofs, auto"), "{said}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use journal::{Event, Measurement, fold};
 use serde_json::Value;
@@ -13,6 +13,18 @@ use tempfile::TempDir;
 
 /// What the system of the figures takes, in MiB: its service holds 300.
 const SET_MIB: u64 = 364;
+
+const MENU: &str = "set default=0
+set timeout=1
+menuentry Debian {
+    linux /boot/linux root=ramforge quiet $iso_words
+    initrd /boot/initrd
+}
+menuentry 'Debian (failsafe)' {
+    linux /boot/linux root=ramforge nomodeset $iso_words
+    initrd /boot/initrd
+}
+";
 
 struct Place {
     dir: TempDir,
@@ -44,13 +56,50 @@ impl Place {
         place
     }
 
+    /// Gives it an ISO as iso-pack makes it, by another program, with no more than a boot menu. The digest of its object.
+    fn has_a_menu(&self) -> String {
+        let grub = self.path("tree/boot/grub");
+        fs::create_dir_all(&grub).unwrap();
+        fs::write(grub.join("grub.cfg"), MENU).unwrap();
+        let (iso, tree) = (self.path("medium.iso"), self.path("tree"));
+        let paths = [iso.as_os_str(), tree.as_os_str()];
+        let xorriso = Command::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-R", "-o"])
+            .args(paths)
+            .output();
+        let xorriso = xorriso.expect("xorriso is a judge of these tests");
+        assert!(xorriso.status.success(), "{xorriso:?}");
+        let store = store::Store::open(&self.path("store")).unwrap();
+        let manifest = fs::read(self.path("manifest")).unwrap();
+        let mut manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        manifest["media"]["iso"] = object(&store, &fs::read(iso).unwrap());
+        fs::write(self.path("manifest"), manifest.to_string()).unwrap();
+        let digest = manifest["media"]["iso"]["blake3"].as_str().unwrap();
+        digest.to_owned()
+    }
+
+    /// The boot menu of the medium that the last machine had, as another program reads it.
+    fn menu(&self) -> String {
+        let (medium, menu) = (self.path("booted.iso"), self.path("grub.cfg"));
+        let _ = fs::remove_file(&menu);
+        let xorriso = Command::new("xorriso")
+            .args(["-osirrox", "on", "-indev"])
+            .arg(medium)
+            .args(["-extract", "/boot/grub/grub.cfg"])
+            .arg(&menu)
+            .output()
+            .unwrap();
+        assert!(xorriso.status.success(), "{xorriso:?}");
+        fs::read_to_string(menu).unwrap()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The exit code of ram-check, its verdict, and what it said.
     fn check(&self, options: &str) -> (i32, Value, String) {
-        let (code, written, said) = self.run(options);
+        let (code, written, said) = self.answer(options);
         let manifest: Value =
             serde_json::from_slice(&written).unwrap_or_else(|e| panic!("{e}: {said}"));
         (code, manifest["verdict"].clone(), said)
@@ -58,15 +107,21 @@ impl Place {
 
     /// What it said before it ended with exit code 1, and wrote nothing.
     fn fails(&self, options: &str) -> String {
-        let (code, written, said) = self.run(options);
+        let (code, written, said) = self.answer(options);
         assert_eq!((code, written.len()), (1, 0), "{said}");
         said
     }
 
-    fn run(&self, options: &str) -> (i32, Vec<u8>, String) {
+    fn answer(&self, options: &str) -> (i32, Vec<u8>, String) {
+        let output = self.run(options);
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), output.stdout, said)
+    }
+
+    fn run(&self, options: &str) -> Output {
         fs::write(self.path("figures"), &self.figures).unwrap();
         let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
-        let output = Command::new(env!("CARGO_BIN_EXE_ram-check"))
+        Command::new(env!("CARGO_BIN_EXE_ram-check"))
             .env("PATH", path)
             .env("RAMFORGE_STORE", self.path("store"))
             .env("RAMFORGE_RUN", "test")
@@ -74,15 +129,14 @@ impl Place {
             .env("PRETEND_LEAST", self.least.to_string())
             .env("PRETEND_FIGURES", self.path("figures"))
             .env("PRETEND_BOOTS", self.path("boots"))
+            .env("PRETEND_MEDIUM", self.path("booted.iso"))
             .args(options.split_whitespace())
             .args(["--timeout", "60"])
             .arg("--manifest")
             .arg(self.path("manifest"))
             .current_dir(self.dir.path())
             .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        (output.status.code().unwrap(), output.stdout, said)
+            .unwrap()
     }
 
     /// The machines that were started since the last question.
@@ -221,4 +275,59 @@ fn a_machine_that_does_not_come_up_measures_nothing() {
     let (code, verdict, said) = place.check("--measure --login login --ram 4001M");
     assert_eq!((code, set_mib(&verdict)), (0, SET_MIB), "{said}");
     assert_eq!(place.booted().last(), Some(&4016));
+}
+
+#[test]
+fn another_store_is_asked_of_a_copy_of_the_medium_and_kept_apart() {
+    let place = Place::new(320);
+    let digest = place.has_a_menu();
+    let (code, verdict, said) = place.check("--least --store zram");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(verdict["stores"][0]["store"], "zram");
+    assert_eq!(verdict["measured"]["store"], "zram");
+    assert_eq!(place.measurements().pop().unwrap().store, "zram");
+    let machines = place.booted();
+    assert!(machines.contains(&320) && machines.contains(&304), "{said}");
+    let menu = place.menu();
+    let line = "    linux /boot/linux rd.ramforge.store=zram root=ramforge quiet $iso_words\n";
+    assert!(menu.contains(line) && !menu.contains("failsafe"), "{menu}");
+    // The object is what it was, and a machine without the option has it as it is.
+    let store = store::Store::open(&place.path("store")).unwrap();
+    let iso = fs::read(place.path("medium.iso")).unwrap();
+    let object = manifest::Object::of(&iso);
+    assert_eq!(object.blake3.to_string(), digest);
+    assert!(store.get(&object).unwrap() == iso);
+    let (code, _, said) = place.check("--boot --ram 1G");
+    assert_eq!((code, place.booted()), (0, vec![1024]), "{said}");
+    assert!(fs::read(place.path("booted.iso")).unwrap() == iso);
+    // Each has machines of its own that are known.
+    for (options, booted) in [
+        ("--boot --ram 1G --store zram", vec![1024]),
+        ("--boot --ram 1G --leave 1 --store zram", vec![]),
+        ("--boot --ram 1G --leave 1", vec![]),
+        ("--boot --ram 1G --leave 1 --store tmpfs", vec![1024]),
+    ] {
+        let (code, _, said) = place.check(options);
+        assert_eq!((code, place.booted()), (0, booted), "{options}: {said}");
+    }
+}
+
+#[test]
+fn a_store_without_a_root_or_a_menu_is_refused() {
+    let place = Place::new(320);
+    let refused = |options: &str| {
+        let output = place.run(options);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused("--store erofs");
+    let expected = "--store erofs: the medium does not carry the root for it";
+    assert!(said.contains(expected), "{said}");
+    let said = refused("--boot --store zram");
+    let expected = "expected a medium with the boot menu of iso-pack";
+    assert!(
+        said.contains("--store zram: the medium: ") && said.contains(expected),
+        "{said}"
+    );
+    assert!(place.booted().is_empty());
 }

@@ -220,7 +220,9 @@ fn a_report_has_the_timeline_of_a_boot() {
         );
         place.within(&run, &["event", "ram-check", "boot", &data]);
     };
-    event("login", r#""kernel":6857,"loader":539,"login":70485"#);
+    let login = r#""kernel":6857,"firmware":211,"grub":324,"ram-deploy":9700,"switch_root":41020,"login":70485"#;
+    event("login", login);
+    // Older runs know no firmware.
     event("refused", r#""kernel":6857,"loader":539"#);
     let newer = r#"{"proof":{"ram_mib":704,"firmware":"uefi","accelerator":"kvm","result":"login"},"milliseconds":{"login":9000}}"#;
     place.within(&run, &["event", "ram-check", "boot", newer]);
@@ -230,7 +232,7 @@ fn a_report_has_the_timeline_of_a_boot() {
     for expected in [
         "boot with 720 MiB (bios, tcg), kept: login\n",
         "boot with 704 MiB (uefi, kvm): login 9.0 s\n",
-        "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, login 70.5 s\n",
+        "boot with 672 MiB (bios): firmware 0.2 s, grub 0.3 s, kernel 6.9 s, ram-deploy 9.7 s, switch_root 41.0 s, login 70.5 s\n",
         "boot with 672 MiB (bios): loader 0.5 s, kernel 6.9 s, refused\n",
     ] {
         assert!(said.contains(expected), "{said}");

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -60,6 +61,8 @@ impl Guest {
             .at(std::env::temp_dir())?;
         let qemu = program(machine::QEMU, machine::QEMU_PACKAGE)?;
         let stderr = scratch.path().join("stderr");
+        let socket = machine::firmware_socket(scratch.path());
+        let firmware = UnixListener::bind(&socket).at(&socket)?;
         // setpriv: QEMU ends even if this process is killed. Its own group: Ctrl-C reaches us, not QEMU.
         let mut child = Command::new(program(machine::SETPRIV, machine::SETPRIV_PACKAGE)?)
             .args(["--pdeathsig", "KILL", "--"])
@@ -81,6 +84,8 @@ impl Guest {
         };
         let sink = Arc::clone(&shared);
         std::thread::spawn(move || listen(output, &sink, begin));
+        let sink = Arc::clone(&shared);
+        std::thread::spawn(move || listen_to_firmware(&firmware, &sink, begin));
         Ok(Self {
             qemu: child,
             serial,
@@ -343,6 +348,8 @@ impl Drop for Guest {
         // It may have ended by itself; then there is nothing to kill.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
+        // Who waits for the firmware's line waits for ever where QEMU ended before it had it.
+        let _ = UnixStream::connect(machine::firmware_socket(self.scratch.path()));
     }
 }
 
@@ -357,9 +364,50 @@ fn listen(mut output: ChildStdout, shared: &Shared, begin: Instant) {
     shared.news.notify_all();
 }
 
+/// Reads the firmware's debug port, the first connection, until it closes. Where there is none, marks are missing.
+fn listen_to_firmware(socket: &UnixListener, shared: &Shared, begin: Instant) {
+    let mut buffer = vec![0; 4 << 10];
+    let Ok((mut line, _)) = socket.accept() else {
+        return;
+    };
+    while let Ok(n @ 1..) = line.read(&mut buffer) {
+        shared.log().append_firmware(&buffer[..n], begin.elapsed());
+    }
+}
+
 fn program(name: &str, package: &'static str) -> Result<std::path::PathBuf> {
     stage::find_program(name).ok_or_else(|| Error::Missing {
         what: name.to_owned(),
         package,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::Firmware;
+
+    /// A disk whose boot sector does `hlt` for ever. SeaBIOS does not boot a disk of that sector alone.
+    fn halting() -> Vec<u8> {
+        let mut disk = vec![0; 1 << 20];
+        disk[..3].copy_from_slice(&[0xf4, 0xeb, 0xfd]);
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disk
+    }
+
+    #[test]
+    fn the_real_seabios_says_when_it_hands_over() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), halting()).unwrap();
+        let machine = Machine::new(file.path(), Bus::Disk, Firmware::Bios, 64);
+        let guest = Guest::start(&machine).unwrap();
+        let names = || -> Vec<&str> { guest.marks().iter().map(|m| m.name).collect() };
+        while names() != ["firmware", "grub"] {
+            let late = guest.elapsed() > Duration::from_secs(120);
+            assert!(!late, "{:?}: {}", guest.marks(), guest.stderr());
+            std::thread::sleep(POLL);
+        }
+        // On the serial line it says nothing.
+        assert_eq!(guest.log(), "");
+    }
 }

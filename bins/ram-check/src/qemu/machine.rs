@@ -180,8 +180,9 @@ impl Machine {
         }
         add("-qmp");
         line.push(option("unix:", &qmp_socket(scratch), ",server=on,wait=off"));
-        if self.firmware == Firmware::Uefi {
-            line.extend(uefi(scratch)?);
+        match self.firmware {
+            Firmware::Bios => line.extend(debug_port(scratch)),
+            Firmware::Uefi => line.extend(uefi(scratch)?),
         }
         line.extend(self.medium_arguments()?);
         for disk in &self.disks {
@@ -239,6 +240,22 @@ impl Machine {
 /// The monitor's socket.
 pub(super) fn qmp_socket(scratch: &Path) -> PathBuf {
     scratch.join("qmp")
+}
+
+/// The socket of the firmware's debug port.
+pub(super) fn firmware_socket(scratch: &Path) -> PathBuf {
+    scratch.join("firmware")
+}
+
+/// The port at which SeaBIOS says what it does, whoever has the serial line. It looks for it and is silent without.
+fn debug_port(scratch: &Path) -> [OsString; 4] {
+    let socket = firmware_socket(scratch);
+    [
+        "-chardev".into(),
+        option("socket,id=firmware,path=", &socket, ""),
+        "-device".into(),
+        "isa-debugcon,iobase=0x402,chardev=firmware".into(),
+    ]
 }
 
 /// The BIOS that QEMU loads, where it lies in a usual place.

@@ -1,4 +1,5 @@
-//! The serial line's log: plain text, and when each part of the boot began.
+//! The serial line's log: plain text, and when each part of the boot began. SeaBIOS has a line of its own for that, its
+//! debug port, since it says nothing on the serial one.
 //!
 //! Terminal control is taken out: CSI, OSC and charset sequences (ECMA-48), carriage returns and other
 //! control characters. *Not done:* cursor movement; a boot menu's lines run into each other.
@@ -11,8 +12,13 @@ use super::error::{Error, Result};
 
 /// What a boot goes through, and the text that tells.
 const MARKS: &[(&str, &str)] = &[
-    // Whoever speaks first: the boot loader, or firmware that knows the serial line.
-    ("loader", r"\S"),
+    // SeaBIOS at its debug port, OVMF on the serial line.
+    ("firmware", r"SeaBIOS \(version|BdsDxe: "),
+    // The firmware says that it hands over, to the boot sector or image at 0000:7c00 or to a boot entry, or GRUB speaks.
+    (
+        "grub",
+        r"Booting from 0000:7c00|BdsDxe: starting |Welcome to GRUB!|GNU GRUB ",
+    ),
     ("kernel", r"Linux version|Command line:|Loading Linux"),
     ("ram-deploy", r"(?m)^ramforge: |ram-deploy"),
     ("switch_root", r"Switching root|Switch Root|switch_root"),
@@ -28,7 +34,7 @@ const OVERLAP: usize = 256;
 /// A part of the boot and when it was first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// `loader`, `kernel`, `ram-deploy`, `switch_root` or `login`.
+    /// `firmware`, `grub`, `kernel`, `ram-deploy`, `switch_root` or `login`.
     pub name: &'static str,
     /// Time since QEMU was started.
     pub at: Duration,
@@ -37,13 +43,12 @@ pub struct Mark {
 /// Text without terminal control, and the marks met in it.
 #[derive(Debug)]
 pub(super) struct Log {
-    text: Vec<u8>,
-    filter: Filter,
+    serial: Line,
+    /// What SeaBIOS says at its debug port.
+    firmware: Line,
     patterns: Vec<(&'static str, Regex)>,
     pub(super) marks: Vec<Mark>,
-    /// Where the search for marks goes on.
-    searched: usize,
-    /// Whether the line was closed.
+    /// Whether the serial line was closed.
     pub(super) closed: bool,
 }
 
@@ -53,51 +58,84 @@ impl Log {
             .iter()
             .map(|(name, pattern)| Ok((*name, compile(pattern)?)));
         Ok(Self {
-            text: Vec::new(),
-            filter: Filter::Text,
+            serial: Line::default(),
+            firmware: Line::default(),
             patterns: patterns.collect::<Result<_>>()?,
             marks: Vec::new(),
-            searched: 0,
             closed: false,
         })
     }
 
-    /// Takes what the line brought at `time` since the start.
+    /// Takes what the serial line brought at `time` since the start.
     pub(super) fn append(&mut self, bytes: &[u8], time: Duration) {
-        for &byte in bytes {
-            if let Some(plain) = self.filter.pass(byte) {
-                self.text.push(plain);
-            }
-        }
-        let fresh = &self.text[self.searched..];
-        let marks = &mut self.marks;
-        self.patterns.retain(|(name, pattern)| {
-            let met = pattern.is_match(fresh);
-            if met {
-                marks.push(Mark { name, at: time });
-            }
-            !met
-        });
-        let line = self.text.iter().rposition(|&b| b == b'\n').unwrap_or(0);
-        self.searched = line.saturating_sub(OVERLAP).max(self.searched);
+        let fresh = self.serial.take(bytes);
+        mark(fresh, time, &mut self.patterns, &mut self.marks);
+        self.serial.searched();
+    }
+
+    /// Takes what the firmware said at its debug port.
+    pub(super) fn append_firmware(&mut self, bytes: &[u8], time: Duration) {
+        let fresh = self.firmware.take(bytes);
+        mark(fresh, time, &mut self.patterns, &mut self.marks);
+        self.firmware.searched();
     }
 
     /// The text from `start` on.
     pub(super) fn from(&self, start: usize) -> &[u8] {
-        &self.text[start.min(self.text.len())..]
+        let text = &self.serial.text;
+        &text[start.min(text.len())..]
     }
 
     pub(super) fn len(&self) -> usize {
-        self.text.len()
+        self.serial.text.len()
     }
 
     /// The last lines, for a message.
     pub(super) fn tail(&self) -> String {
-        let start = self.text.len().saturating_sub(2000);
-        let text = String::from_utf8_lossy(&self.text[start..]);
+        let text = String::from_utf8_lossy(self.from(self.len().saturating_sub(2000)));
         let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+}
+
+/// What one line brought.
+#[derive(Debug, Default)]
+struct Line {
+    text: Vec<u8>,
+    filter: Filter,
+    /// Where the search for marks goes on.
+    searched: usize,
+}
+
+impl Line {
+    /// Takes plain text out of `bytes`; gives what was not searched yet.
+    fn take(&mut self, bytes: &[u8]) -> &[u8] {
+        let plain = bytes.iter().filter_map(|&byte| self.filter.pass(byte));
+        self.text.extend(plain);
+        &self.text[self.searched..]
+    }
+
+    /// The text is searched to its end.
+    fn searched(&mut self) {
+        let line = self.text.iter().rposition(|&b| b == b'\n').unwrap_or(0);
+        self.searched = line.saturating_sub(OVERLAP).max(self.searched);
+    }
+}
+
+/// Notes the marks whose patterns are in `fresh`; each is noted once.
+fn mark(
+    fresh: &[u8],
+    at: Duration,
+    patterns: &mut Vec<(&'static str, Regex)>,
+    marks: &mut Vec<Mark>,
+) {
+    patterns.retain(|(name, pattern)| {
+        let met = pattern.is_match(fresh);
+        if met {
+            marks.push(Mark { name, at });
+        }
+        !met
+    });
 }
 
 /// A pattern over the text.
@@ -109,8 +147,9 @@ pub(super) fn compile(pattern: &str) -> Result<Regex> {
 }
 
 /// Where in a control sequence the line stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 enum Filter {
+    #[default]
     Text,
     Escape,
     /// ESC [ … letter
@@ -150,6 +189,12 @@ mod tests {
         log
     }
 
+    /// Names and seconds.
+    fn marks(log: &Log) -> Vec<(&'static str, u64)> {
+        let marks = log.marks.iter();
+        marks.map(|m| (m.name, m.at.as_secs())).collect()
+    }
+
     #[test]
     fn terminal_control_is_taken_out_even_when_cut_anywhere() {
         let raw =
@@ -172,17 +217,46 @@ mod tests {
             b"ramforge: done\nSwitching root.\n",
             b"host login: ",
         ]);
-        let marks: Vec<_> = log.marks.iter().map(|m| (m.name, m.at.as_secs())).collect();
-        assert_eq!(
-            marks,
-            [
-                ("loader", 0),
-                ("kernel", 1),
-                ("ram-deploy", 1),
-                ("switch_root", 2),
-                ("login", 3)
-            ]
+        let expected = [
+            ("kernel", 1),
+            ("ram-deploy", 1),
+            ("switch_root", 2),
+            ("login", 3),
+        ];
+        assert_eq!(marks(&log), expected);
+    }
+
+    #[test]
+    fn firmware_says_when_it_hands_over() {
+        let mut bios = Log::new().unwrap();
+        let second = Duration::from_secs;
+        bios.append_firmware(
+            b"SeaBIOS (version 1.16)\nBooting from DVD/CD...\n",
+            second(1),
         );
+        bios.append_firmware(b"Booting from 0000", second(2));
+        bios.append_firmware(b":7c00\n", second(3));
+        bios.append(b"GNU GRUB  version 2.06\nLinux version 6.1", second(4));
+        let expected = [("firmware", 1), ("grub", 3), ("kernel", 4)];
+        assert_eq!(marks(&bios), expected);
+        assert_eq!(bios.from(0), b"GNU GRUB  version 2.06\nLinux version 6.1");
+        let uefi = log(&[
+            b"\x1b[2J\x1b[01;01H",
+            b"BdsDxe: loading Boot0001 \"UEFI\"\r\n",
+            b"BdsDxe: starting Boot0001 \"UEFI\"\r\n",
+            b"Welcome to GRUB!\n",
+        ]);
+        assert_eq!(marks(&uefi), [("firmware", 1), ("grub", 2)]);
+    }
+
+    #[test]
+    fn what_is_not_heard_of_has_no_mark() {
+        let mut log = log(&[b"some other loader\n"]);
+        log.append_firmware(
+            b"Booting from ROM...\nBooting from ca00:0395\n",
+            Duration::ZERO,
+        );
+        assert_eq!(log.marks, []);
     }
 
     #[test]
