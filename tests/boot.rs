@@ -8,7 +8,7 @@ use std::path::Path;
 
 use pipeline_tests::{
     Booted, Example, answering, areas, boot, command, example, flip, holding, native, root, run,
-    scratch, slot, sparse_copy, store, text, this_run, with_words, without_dracut,
+    scratch, slot, sparse_copy, store, text, this_run, with_words, without_dracut, writing,
 };
 use ram_check::qemu::{Bus, Firmware, Machine, Outcome};
 use ram_deploy::ram::{RESERVE_BYTES, lacking_mib};
@@ -257,6 +257,25 @@ fn what_the_services_take_counts_once_it_is_measured() {
         assert_eq!(proof["proof"]["ram_mib"], least);
     }
     demanded_with_the_word(&vm, &measured);
+}
+
+/// What a system writes before login has room where a RAM store has a limit, too: with what one boot has measured it comes up
+/// with the stated RAM.
+#[test]
+fn what_is_written_before_login_has_room_within_the_limit() {
+    let vm = writing();
+    let scratch = scratch();
+    let login = login(scratch.path());
+    for store in ["tmpfs", "zram"] {
+        let options = ["--measure", "--login", &login, "--boot", "--store", store];
+        let proof = proved(&vm, &options);
+        println!("{store}: {}", proof["sentence"]);
+        let written = proof["working_set"]["written_kib"].as_u64().unwrap();
+        assert!((160 << 10..190 << 10).contains(&written), "{proof}");
+        let least = proof["least_ram_mib"].as_u64().unwrap();
+        assert!(least > vm.least_ram_with(store) + 100, "{proof}");
+        assert_eq!(proof["proof"]["ram_mib"], least);
+    }
 }
 
 /// What `ram-deploy` says on a machine with 64 MiB less than is stated, where the command line has what the warning proposes.

@@ -136,25 +136,43 @@ pub fn answering() -> Example {
     })
 }
 
-/// debian-vm without dracut in whose system a service holds 300 MiB in a tmpfs before anybody can log in; where there is no
-/// RAM for that within 90 s, the machine goes off. The disk is another one in every run of the tests: what an earlier run has measured
-/// is not known.
+/// debian-vm without dracut in whose system a service holds 300 MiB in a tmpfs before anybody can log in. The disk is another
+/// one in every run of the tests: what an earlier run has measured is not known.
 ///
 /// # Panics
 /// As [`example`].
 pub fn holding() -> Example {
-    with_units("holding", |units| {
+    before_login(
+        "holding",
+        "mkdir /run/held && mount -t tmpfs -o size=320m held /run/held && head -c 300M /dev/zero >/run/held/data",
+    )
+}
+
+/// The same with a service that writes 160 MiB to the root, which do not compress.
+///
+/// # Panics
+/// As [`example`].
+pub fn writing() -> Example {
+    before_login(
+        "writing",
+        "mkdir -p /var/held && head -c 160M /dev/urandom >/var/held/data && sync",
+    )
+}
+
+/// debian-vm without dracut with a command before anybody can log in; where it fails or takes longer than 90 s, the machine
+/// goes off.
+fn before_login(id: &str, command: &str) -> Example {
+    with_units(id, |units| {
         let needs = units.join("serial-getty@ttyS0.service.requires");
         std::fs::create_dir_all(&needs).unwrap();
         let service = format!(
             "# {}\n[Unit]\nBefore=serial-getty@ttyS0.service\nFailureAction=poweroff-force\n\
              [Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=90\n\
-             ExecStart=/bin/sh -c 'mkdir /run/held && mount -t tmpfs -o size=320m held /run/held && \
-             head -c 300M /dev/zero >/run/held/data'\n",
+             ExecStart=/bin/sh -c '{command}'\n",
             this_run()
         );
-        std::fs::write(units.join("hold.service"), service).unwrap();
-        std::os::unix::fs::symlink("../hold.service", needs.join("hold.service")).unwrap();
+        std::fs::write(units.join("before.service"), service).unwrap();
+        std::os::unix::fs::symlink("../before.service", needs.join("before.service")).unwrap();
     })
 }
 

@@ -29,7 +29,7 @@ mod small;
 pub use disturbed::{Disturbed, Process, succeed};
 pub use example::{
     Example, answering, debian_13, example, holding, native, signing_keys, strict, this_run,
-    with_store, without_dracut,
+    with_store, without_dracut, writing,
 };
 pub use exfat::exfat;
 pub use host::{ascii, command, find_process, isolated, program, run, scratch, text};

@@ -91,7 +91,11 @@ pub fn check(cx: &mut Context, options: &Options, input: Input) -> Result<Verdic
         &input.media.kernelcmdline,
         None,
     )?;
-    let working_set = working::set(cx, options, &input, &facts, &assumed)?;
+    let working_set = match judge::ramdisk(&facts) {
+        None => working::set(cx, options, &input, &facts, &assumed)?,
+        // No machine comes up: there is nothing to measure.
+        Some(_) => None,
+    };
     let stated = Stated::of(options, &input, &facts, working_set.as_ref())?;
     let shown = match stated.judgement.ok {
         true => demonstrate(cx, options, &input, stated.choice.first())?,

@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(long, groups = ["machine", "starts"])]
     pub least: bool,
     /// Count with what the system takes for itself, as measured: with --login in one boot with 1 GiB more than it is assumed to
-    /// need, or more with --ram; the store keeps it for every machine, firmware and RAM store
+    /// need, or more with --ram, up to 8 GiB; the store keeps it for every machine, firmware and RAM store
     #[arg(long, group = "starts", requires = "login")]
     pub measure: bool,
     /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line) or

@@ -7,9 +7,11 @@
 //! takes. Where a measured one takes more, the command line has to say so.
 
 use manifest::StoreNeed;
+use ram_deploy::ram;
 
 use crate::choice::Choice;
-use crate::model::{self, Demand, Facts, STEP_MIB};
+use crate::model::{self, Demand, Facts, Own, STEP_MIB, kept_for};
+use crate::options::MOST_MIB;
 
 const KIB: u64 = 1 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
@@ -54,18 +56,22 @@ pub(crate) fn outgrows(
     ))
 }
 
-/// The warning about machines that ram-deploy does not refuse and the system does not come up on, with what the command line
-/// should say.
+/// The warning about machines that ram-deploy does not refuse and a measured system does not come up on, with what the
+/// command line should say.
 pub(crate) fn not_refused(choice: &Choice, facts: &Facts) -> Option<String> {
+    let own = facts.measured?;
     let stores = match choice.auto {
         true => &choice.stores[..],
         false => &choice.stores[..1],
     };
-    let of = |need: &StoreNeed| (Demand::of(need).surely, need.least_ram_mib);
-    let mut passed = stores.iter().map(of).filter(|(from, least)| from < least);
-    let (from, least) = passed.next()?;
-    let reserve = stores.iter().map(|need| reserve_mib(facts, &need.store));
-    let reserve = reserve.max().unwrap_or(0);
+    let passes = |need: &&StoreNeed| {
+        let demand = Demand::of(need);
+        demand.surely < demand.known
+    };
+    let passed = stores.iter().find(passes)?;
+    let reserve = stores.iter().map(|need| reserve_mib(facts, own, need));
+    let reserve = reserve.max().filter(|mib| *mib <= MOST_MIB)?;
+    let (from, least) = (Demand::of(passed).surely, passed.least_ram_mib);
     Some(format!(
         "ram-deploy keeps {} MiB for the system, which takes more: it may start it on a machine with {from} MiB instead of \
          {least}, to end without RAM; set rd.ramforge.reserve={reserve} in kernelcmdline",
@@ -73,25 +79,23 @@ pub(crate) fn not_refused(choice: &Choice, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// What the word must say, in MiB, so that ram-deploy demands for a store what is stated.
-fn reserve_mib(facts: &Facts, store: &str) -> u64 {
+/// What the word must say, in MiB, so that ram-deploy demands for a store what it would if it knew the system. What the
+/// initramfs gives back comes on top.
+fn reserve_mib(facts: &Facts, own: Own, need: &StoreNeed) -> u64 {
     let mut facts = facts.clone();
-    let taken = facts.measured.map_or(0, |own| model::taken_kib(own) * KIB);
-    facts.reserve_bytes = facts
-        .reserve_bytes
-        .max(taken.next_multiple_of(STEP_MIB * MIB));
-    loop {
-        let needs = model::needs(&facts, Some(store));
-        let need = needs
-            .first()
-            .map(|n| (Demand::of(n).surely, n.least_ram_mib));
-        let (from, least) = need.unwrap_or((0, 0));
-        if from >= least {
-            return facts.reserve_bytes / MIB;
-        }
-        let more = (least - from).max(STEP_MIB) * MIB;
-        facts.reserve_bytes = (facts.reserve_bytes + more).next_multiple_of(STEP_MIB * MIB);
+    facts.reserve_bytes = facts.reserve_bytes.max(kept_for(own, &need.store));
+    let lacking = |facts: &Facts| {
+        let needs = model::needs(facts, Some(&need.store));
+        let demand = needs.first().map(Demand::of);
+        demand.map_or(0, |demand| demand.known.saturating_sub(demand.surely))
+    };
+    let more = lacking(&facts);
+    if more > 0 {
+        let given_back = facts.initrd_unpacked.saturating_add(ram::WORKING_BYTES);
+        let reserve = facts.reserve_bytes.max(given_back);
+        facts.reserve_bytes = reserve.saturating_add(more.saturating_mul(MIB));
     }
+    facts.reserve_bytes.div_ceil(STEP_MIB * MIB) * STEP_MIB
 }
 
 /// The fastest store with a limit that fits into the machine.
@@ -176,20 +180,22 @@ mod tests {
 
     #[test]
     fn a_system_that_takes_more_than_is_kept_for_it_is_told_with_the_word() {
-        let warned = |mib: u64, reserve: u64, store: &str| {
+        let warned = |mib: u64, reserve: u64, store: &str, initrd: u64| {
             let mut facts = facts(true);
             (facts.measured, facts.reserve_bytes) = (Some(own(mib)), reserve * MIB);
+            (facts.erofs_bytes, facts.initrd_unpacked) = (Some(160 * MIB), initrd * MIB);
             let wanted = Some(store).filter(|store| *store != "auto");
             let choice = Choice::new(model::needs(&facts, wanted), wanted.is_none());
             (not_refused(&choice, &facts), choice)
         };
-        for store in ["brd", "zram", "tmpfs", "auto"] {
-            let (said, choice) = warned(362, 96, store);
+        let stores = ["brd", "zram", "tmpfs", "erofs", "auto"];
+        for (store, initrd) in stores.into_iter().flat_map(|s| [(s, 6), (s, 108)]) {
+            let (said, choice) = warned(362, 96, store, initrd);
             let said = said.unwrap();
             let (_, word) = said.split_once("rd.ramforge.reserve=").unwrap();
             let (reserve, _) = word.split_once(' ').unwrap();
             // With the word nothing is left to say, and the statement is no more but for a step.
-            let (again, with_word) = warned(362, reserve.parse().unwrap(), store);
+            let (again, with_word) = warned(362, reserve.parse().unwrap(), store, initrd);
             assert_eq!(again, None, "{store}: {said}");
             let (was, is) = (
                 choice.first().least_ram_mib,
@@ -197,7 +203,49 @@ mod tests {
             );
             assert!(is <= was + STEP_MIB, "{store}: {is} after {was}");
         }
-        assert_eq!(warned(40, 96, "zram").0, None);
+        assert_eq!(warned(40, 96, "zram", 6).0, None);
+    }
+
+    #[test]
+    fn a_large_initramfs_is_no_system_that_takes_more() {
+        for measured in [None, Some(own(60))] {
+            let mut facts = facts(true);
+            (facts.initrd_packed, facts.initrd_unpacked) = (220 * MIB, 400 * MIB);
+            (facts.zram_bytes, facts.measured) = (60 * MIB, measured);
+            facts.initramfs_is_system = true;
+            let choice = Choice::new(model::needs(&facts, Some("zram")), false);
+            assert_eq!(choice.first().peak_at, manifest::Moment::Unpack);
+            assert_eq!(not_refused(&choice, &facts), None);
+        }
+    }
+
+    #[test]
+    fn sizes_that_no_machine_has_end_at_once_and_without_a_word() {
+        let mut facts = facts(true);
+        (facts.initrd_unpacked, facts.measured) = (1 << 52, Some(own(1 << 20)));
+        facts.initrd_packed = 1 << 51;
+        let choice = Choice::new(model::needs(&facts, Some("brd")), false);
+        assert_eq!(not_refused(&choice, &facts), None);
+    }
+
+    #[test]
+    fn what_is_written_within_a_limit_is_not_kept_twice() {
+        let word = |store: &str| {
+            let mut facts = facts(true);
+            let written = Own {
+                written_kib: 300 << 10,
+                ..own(364)
+            };
+            facts.measured = Some(written);
+            let choice = Choice::new(model::needs(&facts, Some(store)), false);
+            let said = not_refused(&choice, &facts);
+            let word = said.as_ref().and_then(|s| s.split("reserve=").nth(1));
+            word.map(|word| word.split(' ').next().unwrap().parse::<u64>().unwrap())
+        };
+        assert!(word("brd").unwrap() >= 376);
+        for store in ["zram", "tmpfs"] {
+            assert!(word(store).is_none_or(|mib| mib <= 128), "{store}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ const VERSION: u32 = 1;
 const PART: &str = "working set";
 /// What the machine has beyond the least that is assumed, so that a large working set has room, in MiB.
 const AMPLE_MIB: u64 = 1024;
+/// The most that it has because a machine is asked about that is larger still, in MiB.
+const MOST_AMPLE_MIB: u64 = 8192;
 /// Words of the kernel command line that are ram-deploy's and dracut's, or say where the root is.
 const DEPLOYING: &[&str] = &["rd.", "ramdisk_size=", "root="];
 
@@ -60,6 +62,14 @@ pub(crate) fn set(
     }
     let work = || measured(cx, options, input, facts, assumed.first().least_ram_mib);
     let set = cx.kept(PART, &key(options, input), work)?;
+    if !plausible(&set) {
+        let figures = &set.figures.blake3;
+        return Err(Error::failed(format!(
+            "--measure: the store has a working set of {} KiB on a machine with {} MiB; expected less than the machine has",
+            set.kib, set.ram_mib
+        ))
+        .advice(format!("read it with: ramforge get {figures}; use another store")));
+    }
     let (mib, ram_mib, store) = (set.kib.div_ceil(1 << 10), set.ram_mib, &set.store);
     cx.say(&format!(
         "the system takes {mib} MiB for itself, as measured with {ram_mib} MiB of RAM ({store})"
@@ -72,6 +82,7 @@ pub(crate) fn own(set: &WorkingSet) -> Own {
     Own {
         kib: set.kib,
         mapped_kib: set.mapped_kib,
+        written_kib: set.written_kib,
     }
 }
 
@@ -84,15 +95,14 @@ fn measured(
     least_ram_mib: u64,
 ) -> Result<WorkingSet> {
     let ample = least_ram_mib.saturating_add(AMPLE_MIB);
-    let ram_mib = ample.max(options.ram.unwrap_or(0));
+    let ram_mib = ample.max(options.ram.unwrap_or(0).min(MOST_AMPLE_MIB));
     let ram_mib = ram_mib.next_multiple_of(STEP_MIB);
     let known = Boots::new(cx, options, input)?.boot(ram_mib, options.timeout)?;
     let none = |fact: String| Error::failed(format!("--measure: {fact}"));
     if !known.up {
         let (how, log) = (known.words(&options.up.words()), &known.proof.log.blake3);
-        return Err(none(format!(
-            "the system {how}; give it more with --ram, or read why: ramforge get {log}"
-        )));
+        let way_out = format!("give it more with --ram, or read why: ramforge get {log}");
+        return Err(none(format!("the system {how}")).advice(way_out));
     }
     let set = of(cx, facts, &known.proof)?.map_err(none)?;
     cx.journal(Event::Custom {
@@ -129,6 +139,7 @@ fn of(
     let set = figures.working_set(facts).map(|(own, store)| WorkingSet {
         kib: own.kib,
         mapped_kib: own.mapped_kib,
+        written_kib: own.written_kib,
         ram_mib,
         store: store.to_owned(),
         up: proof.up.clone(),
@@ -145,7 +156,10 @@ fn of(
 /// Whether it is less than its machine had, which is one that can be asked for. What is not, is no measurement: sums with
 /// it would overflow.
 fn plausible(set: &WorkingSet) -> bool {
-    set.ram_mib <= MOST_MIB && set.kib < set.ram_mib << 10 && set.mapped_kib <= set.kib
+    set.ram_mib <= MOST_MIB
+        && set.kib < set.ram_mib << 10
+        && set.mapped_kib <= set.kib
+        && set.written_kib <= set.kib
 }
 
 #[cfg(test)]
@@ -176,6 +190,7 @@ mod tests {
         let set = |kib, ram_mib| WorkingSet {
             kib,
             mapped_kib: 0,
+            written_kib: 0,
             ram_mib,
             store: "brd".to_owned(),
             up: "login".to_owned(),

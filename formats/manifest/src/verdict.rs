@@ -150,15 +150,17 @@ pub struct Memory {
     pub figures: Object,
 }
 
-/// What the system itself takes at the moment it is up, as a boot in QEMU showed it. It holds for every machine, firmware and
-/// RAM store of the same root tree, kernel and kernel command line.
+/// What the system itself takes at the moment it is up, as a boot in QEMU showed it. It is taken for every machine, firmware
+/// and RAM store of the same root tree, kernel, kernel command line and initramfs, with the same sign and who looks inside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkingSet {
-    /// KiB in use beside the kernel image, the RAM store, page descriptors, huge pages, and page cache that can be dropped.
+    /// KiB in use beside the kernel image, the RAM store, page descriptors, huge pages of the command line, and page cache that can be dropped.
     pub kib: u64,
     /// KiB of it that are mapped program files: page cache that is needed.
     pub mapped_kib: u64,
+    /// KiB of it that were written to the root.
+    pub written_kib: u64,
     /// RAM of that machine in MiB.
     pub ram_mib: u64,
     /// Its RAM store.

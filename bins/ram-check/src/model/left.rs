@@ -15,13 +15,14 @@
 use manifest::{StoreNeed, Term};
 
 use super::terms::{FOR_HUGE_PAGES, GROWS_WITH_RAM_KIB, WATERMARKS_KIB};
-use super::terms::{NOT_OFFERED, PAGE_DESCRIPTORS};
-use super::{Deploy, MIB_IN_KIB, STEP_MIB, least_mib};
+use super::terms::{NOT_OFFERED, PAGE_DESCRIPTORS, ROOM, WRITTEN, has_limit};
+use super::{Deploy, Login, MIB_IN_KIB, STEP_MIB, least_mib};
 
 /// The kernel's watermarks with transparent huge pages. Linux 6.1: 66 MiB at 1 GiB, 73 MiB at 3 GiB.
 const WITH_HUGE_PAGES_KIB: u64 = 73 * MIB_IN_KIB;
 /// What is lost to applications where ram-deploy leaves them as they are.
 const HUGE_PAGES_MIB: u64 = (WITH_HUGE_PAGES_KIB - WATERMARKS_KIB) / MIB_IN_KIB;
+
 /// The same beside what a term counts already.
 pub(super) fn lost_mib(terms: &[Term]) -> u64 {
     let counted = terms.iter().find(|term| term.name == FOR_HUGE_PAGES);
@@ -51,20 +52,31 @@ pub struct Demand {
     perhaps: u64,
     /// From here on the system is up.
     least: u64,
+    /// From here on it would be taken if ram-deploy knew the system; what is written to a store with a limit is within that.
+    pub known: u64,
 }
 
 impl Demand {
     /// That of a store: of the three moments ram-deploy knows its own alone.
     pub fn of(need: &StoreNeed) -> Self {
-        let own = need.terms.iter().filter(|term| {
-            let grows = [PAGE_DESCRIPTORS, NOT_OFFERED].contains(&term.name.as_str());
-            !grows && term.at.contains(&Deploy)
-        });
-        let surely = least_mib(own.map(|term| term.kib).sum(), Deploy);
+        let least = |moment, without: &[&str]| {
+            let counted = need.terms.iter().filter(|term| {
+                let left_out = without.iter().any(|name| term.name.contains(name));
+                !left_out && term.at.contains(&moment)
+            });
+            least_mib(counted.map(|term| term.kib).sum(), moment)
+        };
+        let surely = least(Deploy, &[PAGE_DESCRIPTORS, NOT_OFFERED, ROOM]);
+        let written = if has_limit(&need.store) {
+            WRITTEN
+        } else {
+            ROOM
+        };
         Self {
             surely,
             perhaps: surely.saturating_sub(above_mib(surely)),
             least: need.least_ram_mib,
+            known: least(Login, &[PAGE_DESCRIPTORS, written]),
         }
     }
 

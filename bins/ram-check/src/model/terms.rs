@@ -3,7 +3,7 @@
 use manifest::{Moment, Term};
 use ram_deploy::ram;
 
-use super::{Facts, MIB_IN_KIB, Own};
+use super::{Facts, MIB_IN_KIB, Own, STEP_MIB};
 use Moment::{Deploy, Login, Unpack};
 
 const KIB: u64 = 1 << 10;
@@ -41,11 +41,16 @@ const WORKING_SET_KIB: u64 = 64 * MIB_IN_KIB;
 const MAPPED_KIB: u64 = 16 * MIB_IN_KIB;
 /// So much more than the measured working set may another boot take, or another RAM store: a zram has buffers of its own.
 /// Debian 12 in QEMU, from 640 MiB to 2 GiB of RAM: 62 to 64 MiB with a brd, 60 with a tmpfs, 69 with a zram.
-const DIFFERS_KIB: u64 = 8 * MIB_IN_KIB;
+const DIFFERS_KIB: u64 = 12 * MIB_IN_KIB;
 /// Journal, state and run-time files written before login. Debian 12 at its first boot: 1.5 MiB.
 const WRITTEN_KIB: u64 = 4 * MIB_IN_KIB;
 /// What the statement may be wrong by.
 const MARGIN_KIB: u64 = 16 * MIB_IN_KIB;
+
+/// What follows says whether it is measured.
+pub(super) const WRITTEN: &str = "written before login";
+/// Not demanded by ram-deploy: it is within the limit that it sets.
+pub(super) const ROOM: &str = "room within the limit for what is written";
 
 /// The terms that every RAM store has in common.
 pub(super) fn common(facts: &Facts) -> Vec<Term> {
@@ -87,8 +92,8 @@ pub(super) fn common(facts: &Facts) -> Vec<Term> {
     terms
 }
 
-/// The system itself at its login prompt. One that is measured has what it wrote among its own, and counts with what
-/// machines and RAM stores differ by; where it is more than ram-deploy keeps for it, that may have seen ample RAM.
+/// The system itself at its login prompt. One that is measured counts with what machines and RAM stores differ by; where it is
+/// more than ram-deploy keeps for it, that may have seen ample RAM.
 fn system(facts: &Facts) -> Vec<Term> {
     let whole = |kib: u64| kib.next_multiple_of(MIB_IN_KIB);
     let huge_pages = match facts.measured {
@@ -99,7 +104,7 @@ fn system(facts: &Facts) -> Vec<Term> {
         Some(own) => vec![
             term(
                 "working set of the system, measured",
-                whole(own.kib.saturating_sub(own.mapped_kib) + DIFFERS_KIB),
+                whole(own.kib.saturating_sub(own.mapped_kib + own.written_kib) + DIFFERS_KIB),
                 &[Login],
             ),
             term(
@@ -121,21 +126,35 @@ fn system(facts: &Facts) -> Vec<Term> {
 }
 
 /// What a measured system takes at most, as it counts: in KiB.
-pub fn taken_kib(own: Own) -> u64 {
+fn taken_kib(own: Own) -> u64 {
     (own.kib + DIFFERS_KIB).next_multiple_of(MIB_IN_KIB)
 }
 
-/// What a small system is assumed to write to its root before login.
-fn written(facts: &Facts, name: &str) -> Term {
-    let kib = if facts.measured.is_some() {
-        0
-    } else {
-        WRITTEN_KIB
-    };
-    term(name, kib, &[Login])
+/// What ram-deploy has to keep for a measured system, in bytes. A store with a limit has what is written within it.
+pub fn kept_for(own: Own, store: &str) -> u64 {
+    let written = if has_limit(store) { own.written_kib } else { 0 };
+    let kib = taken_kib(own).saturating_sub(written);
+    kib.next_multiple_of(STEP_MIB * MIB_IN_KIB) * KIB
 }
 
-const WRITTEN: &str = "written before login, assumed";
+/// Whether writes beyond what leaves the system its reserve fail.
+pub(super) fn has_limit(store: &str) -> bool {
+    store != "brd"
+}
+
+/// What the system writes to its root before login, in KiB.
+fn written_kib(facts: &Facts) -> u64 {
+    facts.measured.map_or(WRITTEN_KIB, |own| own.written_kib)
+}
+
+fn written(facts: &Facts, place: &str) -> Term {
+    let which = match facts.measured {
+        Some(_) => "measured",
+        None => "assumed",
+    };
+    let name = format!("{place}{WRITTEN}, {which}");
+    term(&name, written_kib(facts), &[Login])
+}
 
 /// The kernel's RAM disk: whole pages, their index, and what the growing file system writes.
 pub(super) fn brd(facts: &Facts) -> Vec<Term> {
@@ -166,9 +185,10 @@ pub(super) fn zram(facts: &Facts) -> Vec<Term> {
     let mut terms = vec![
         term("image in RAM", kib(facts.zram_bytes), &[Deploy, Login]),
         term("table of the device's pages", kib(table), &[Deploy, Login]),
-        written(facts, WRITTEN),
+        written(facts, ""),
     ];
     terms.extend(kept(facts, facts.zram_bytes + table, facts.reserve_bytes));
+    terms.push(room(facts, 1, 1));
     terms
 }
 
@@ -179,8 +199,9 @@ pub(super) fn tmpfs(facts: &Facts) -> Vec<Term> {
     let inodes = all - ram::brd(facts.data_bytes);
     let mut terms = pages("files in RAM", facts.data_bytes);
     terms.push(term("inodes and names", kib(inodes), &[Deploy, Login]));
-    terms.push(written(facts, WRITTEN));
+    terms.push(written(facts, ""));
     terms.extend(kept(facts, all, facts.reserve_bytes));
+    terms.push(room_in_tmpfs(facts));
     terms
 }
 
@@ -188,8 +209,9 @@ pub(super) fn tmpfs(facts: &Facts) -> Vec<Term> {
 pub(super) fn erofs(facts: &Facts) -> Option<Vec<Term>> {
     let bytes = facts.erofs_bytes?;
     let mut terms = pages("image in RAM", bytes);
-    terms.push(written(facts, "overlay: written before login, assumed"));
+    terms.push(written(facts, "overlay: "));
     terms.extend(kept(facts, ram::erofs(bytes), facts.reserve_bytes));
+    terms.push(room_in_tmpfs(facts));
     Some(terms)
 }
 
@@ -219,6 +241,24 @@ fn kept(facts: &Facts, image: u64, reserve: u64) -> [Term; 2] {
             &[Deploy],
         ),
     ]
+}
+
+/// What a store with a limit must have room for beside the reserve; `whole` bytes of room have `of` bytes for files. Of a
+/// system that is not measured the margin covers it.
+fn room(facts: &Facts, whole: u64, of: u64) -> Term {
+    let written = facts.measured.map_or(0, |own| own.written_kib * KIB);
+    let written = written.div_ceil(of).saturating_mul(whole);
+    let demand = |reserve: u64| ram::need(0, reserve, facts.initrd_unpacked);
+    let without = demand(facts.reserve_bytes);
+    let with = demand(facts.reserve_bytes.saturating_add(written));
+    term(ROOM, kib(with - without), &[Deploy])
+}
+
+/// The same in a tmpfs, which takes RAM for inodes and the index of pages, too.
+fn room_in_tmpfs(facts: &Facts) -> Term {
+    let index = ram::INODE_RATIO / PAGE * ram::INDEX_BYTES;
+    let whole = ram::INODE_RATIO + index + ram::INODE_BYTES;
+    room(facts, whole, ram::INODE_RATIO)
 }
 
 pub(super) fn term(name: &str, kib: u64, at: &[Moment]) -> Term {
