@@ -271,7 +271,8 @@ fn what_is_written_before_login_has_room_within_the_limit() {
         let proof = proved(&vm, &options);
         println!("{store}: {}", proof["sentence"]);
         let written = proof["working_set"]["written_kib"].as_u64().unwrap();
-        assert!((160 << 10..190 << 10).contains(&written), "{proof}");
+        // In a tmpfs the image's own metadata take no pages.
+        assert!((150 << 10..190 << 10).contains(&written), "{proof}");
         let least = proof["least_ram_mib"].as_u64().unwrap();
         assert!(least > vm.least_ram_with(store) + 100, "{proof}");
         assert_eq!(proof["proof"]["ram_mib"], least);
