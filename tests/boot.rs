@@ -259,8 +259,8 @@ fn what_the_services_take_counts_once_it_is_measured() {
     demanded_with_the_word(&vm, &measured);
 }
 
-/// What a system writes before login has room where a RAM store has a limit, too: with what one boot has measured it comes up
-/// with the stated RAM.
+/// What a system writes before login has room where a RAM store has a limit, too: with what one boot has measured it comes
+/// up with the stated RAM.
 #[test]
 fn what_is_written_before_login_has_room_within_the_limit() {
     let vm = writing();
@@ -279,7 +279,8 @@ fn what_is_written_before_login_has_room_within_the_limit() {
     }
 }
 
-/// What `ram-deploy` says on a machine with 64 MiB less than is stated, where the command line has what the warning proposes.
+/// What `ram-deploy` says on a machine with 64 MiB less than is stated, where the command line has what the warning
+/// proposes.
 fn demanded_with_the_word(vm: &Example, measured: &Value) {
     let warning = measured["warnings"][0].as_str().unwrap();
     let (_, word) = warning.split_once("set rd.ramforge.reserve=").unwrap();

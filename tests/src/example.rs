@@ -136,8 +136,8 @@ pub fn answering() -> Example {
     })
 }
 
-/// debian-vm without dracut in whose system a service holds 300 MiB in a tmpfs before anybody can log in. The disk is another
-/// one in every run of the tests: what an earlier run has measured is not known.
+/// debian-vm without dracut in whose system a service holds 300 MiB in a tmpfs before anybody can log in. The disk is
+/// another one in every run of the tests: what an earlier run has measured is not known.
 ///
 /// # Panics
 /// As [`example`].

@@ -1,8 +1,9 @@
 //! Which RAM store a machine takes: that of the command line, or the one that `auto` finds RAM for.
 //!
 //! ram-deploy tries the stores in the order of [`Kind::BY_SPEED`] and takes the first that it finds RAM for, by its own
-//! [`Demand`]: of a measured working set it knows nothing but what the command line says. The demand counted here is more than
-//! its own, by 48 MiB or a tenth at most, so shortly below it may take that store or a slower one: there no more is promised than either leaves.
+//! [`Demand`]: of a measured working set it knows nothing but what the command line says. The demand counted here is more
+//! than its own, by 48 MiB or a tenth at most, so shortly below it may take that store or a slower one: there no more is
+//! promised than either leaves.
 //!
 //! So the least machine with `auto` is the one from which on the system comes up in whatever store may be taken. A smaller
 //! one may do with a slow store, and one between the two be lost with a fast one: the statement holds for all larger ones.

@@ -6,12 +6,12 @@
 //! working set  = in use − the RAM store as it is + what was written into it
 //! ```
 //!
-//! The lists of the processors are free pages that `MemFree` does not count, 11 MiB of them on a machine with 1 GiB and 1 MiB
-//! with 640 MiB: the kernel takes them back before anything fails. Mapped program files count as in use; in a tmpfs they are
-//! the RAM store itself, and count once more, as in the other stores. Huge pages beyond those of the command line are the
-//! system's own: a file of its own asks for them, and no other sum has them. Of the page cache what lies in a ramfs cannot be
-//! dropped, nor is it shared or mapped: `Unevictable` has it, as an EROFS image from Linux 6.12 on. Locked pages are
-//! there too, and are mapped.
+//! The lists of the processors are free pages that `MemFree` does not count, 11 MiB of them on a machine with 1 GiB and 1
+//! MiB with 640 MiB: the kernel takes them back before anything fails. Mapped program files count as in use; in a tmpfs they
+//! are the RAM store itself, and count once more, as in the other stores. Huge pages beyond those of the command line are
+//! the system's own: a file of its own asks for them, and no other sum has them. Of the page cache what lies in a ramfs
+//! cannot be dropped, nor is it shared or mapped: `Unevictable` has it, as an EROFS image from Linux 6.12 on. Locked pages
+//! are there too, and are mapped.
 
 use ram_deploy::ram;
 
@@ -237,8 +237,8 @@ mod tests {
         }
     }
 
-    /// Real boots of one system (Debian 12, Linux 6.1), but for the ramfs of Linux 6.12: that is the boot with the image in a brd, to
-    /// whose page cache it was added.
+    /// Real boots of one system (Debian 12, Linux 6.1), but for the ramfs of Linux 6.12: that is the boot with the image in
+    /// a brd, to whose page cache it was added.
     #[test]
     fn a_system_takes_the_same_in_whatever_store_its_root_is() {
         let figures = |name: &str| {

@@ -145,8 +145,8 @@ impl Known {
         self
     }
 
-    /// Whether the same machine ends the same way on any host: it is up, or says what it lacks. Whatever else it does may be the
-    /// fault of a busy host, down to an emergency shell after a device that came too late: that is not kept.
+    /// Whether the same machine ends the same way on any host: it is up, or says what it lacks. Whatever else it does may be
+    /// the fault of a busy host, down to an emergency shell after a device that came too late: that is not kept.
     fn lasts(&self) -> bool {
         self.up || self.lacking_mib.is_some()
     }

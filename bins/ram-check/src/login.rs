@@ -9,12 +9,12 @@ use stage::{Context, Result};
 use crate::figures::{BRD_PAGES, DROPPED};
 use crate::qemu::{self, Guest};
 
-/// What is read and how, for the boots that are kept. Changelog. 1: the first. 2: lists of the processors, pages of a brd, kills
-/// for lack of memory, and all of it once more with the page cache dropped.
+/// What is read and how, for the boots that are kept. Changelog. 1: the first. 2: lists of the processors, pages of a brd,
+/// kills for lack of memory, and all of it once more with the page cache dropped.
 pub(crate) const VERSION: u32 = 2;
 
-/// What is read: the kernel's own account, the RAM disks, each with its name, and the root. Only root may drop the page cache,
-/// and see the pages of a brd.
+/// What is read: the kernel's own account, the RAM disks, each with its name, and the root. Only root may drop the page
+/// cache, and see the pages of a brd.
 fn figures_script() -> String {
     // With /dev/null grep names the file also where there is one alone.
     let read = format!(

@@ -47,12 +47,12 @@ pub struct Options {
     /// Find the least RAM with which it comes up in QEMU, to 16 MiB, in few boots; exit code 4 where it is more than stated
     #[arg(long, groups = ["machine", "starts"])]
     pub least: bool,
-    /// Count with what the system takes for itself, as measured: with --login in one boot with 1 GiB more than it is assumed to
-    /// need, or more with --ram, up to 8 GiB; the store keeps it for every machine, firmware and RAM store
+    /// Count with what the system takes for itself, as measured: with --login in one boot with 1 GiB more than it is assumed
+    /// to need, or more with --ram, up to 8 GiB; the store keeps it for every machine, firmware and RAM store
     #[arg(long, group = "starts", requires = "login")]
     pub measure: bool,
-    /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line) or
-    /// tcp:PORT (a port that answers)
+    /// What means that it is up: login, target:NAME (of the system, not of the initramfs), text:STRING (on the serial line)
+    /// or tcp:PORT (a port that answers)
     #[arg(
         long,
         value_name = "SIGN",
@@ -60,8 +60,8 @@ pub struct Options {
         requires = "starts"
     )]
     pub up: Up,
-    /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside; exit code 1 where
-    /// that fails
+    /// Log in on the serial line with the USER:PASSWORD in FILE once it is up, and read RAM figures inside; exit code 1
+    /// where that fails
     #[arg(long, value_name = "FILE", value_parser = login::read, requires = "starts")]
     pub login: Option<Credentials>,
     /// The firmware that boots it

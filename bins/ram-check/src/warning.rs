@@ -17,8 +17,8 @@ const KIB: u64 = 1 << 10;
 const MIB_IN_KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// The warning about a RAM disk that is larger than what the smallest of the machines has for it. Machines that are too small
-/// for the system have their sentence.
+/// The warning about a RAM disk that is larger than what the smallest of the machines has for it. Machines that are too
+/// small for the system have their sentence.
 pub(crate) fn outgrows(
     choice: &Choice,
     facts: &Facts,

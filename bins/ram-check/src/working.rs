@@ -3,7 +3,8 @@
 //! It is found again by what decides it: the files of the root, the kernel, whether a system runs in the initramfs, the
 //! words of the kernel command line that the system itself hears, what means that it is up, and who looked inside. Firmware,
 //! the machine's RAM and its RAM store are none of that: every statement about the image may count with it. Without
-//! `--measure` none does, so that no statement depends on what a store happens to have.
+//! `--measure` none does, so that no statement depends on what a store happens to have. *Not here:* programs that take more
+//! on a larger machine.
 
 use journal::Event;
 use manifest::{Proof, WorkingSet};

@@ -107,8 +107,8 @@ pub fn room(limit: u64, inodes: u64) -> u64 {
     left / (INODE_RATIO + index + INODE_BYTES) * INODE_RATIO
 }
 
-/// What a RAM store that compresses or grows may take at most, in bytes, so that the system keeps its reserve: a write beyond that
-/// fails, instead of the system dying of it. `None` where the kernel does not tell what is available.
+/// What a RAM store that compresses or grows may take at most, in bytes, so that the system keeps its reserve: a write
+/// beyond that fails, instead of the system dying of it. `None` where the kernel does not tell what is available.
 pub fn limit(reserve_bytes: u64, initramfs_bytes: u64) -> Option<u64> {
     Some(limit_of(available_now()?, reserve_bytes, initramfs_bytes))
 }

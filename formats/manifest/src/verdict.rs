@@ -33,8 +33,8 @@ pub struct Verdict {
     pub machines: Vec<MachineVerdict>,
     /// The need per RAM store; the first one is that of the description.
     pub stores: Vec<StoreNeed>,
-    /// What the system itself takes, where it was asked for and a boot in QEMU has measured it; else the needs hold for a small
-    /// system.
+    /// What the system itself takes, where it was asked for and a boot in QEMU has measured it; else the needs hold for a
+    /// small system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_set: Option<WorkingSet>,
     /// The least machine that came up in QEMU.
@@ -155,7 +155,8 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkingSet {
-    /// KiB in use beside the kernel image, the RAM store, page descriptors, huge pages of the command line, and page cache that can be dropped.
+    /// KiB in use beside the kernel image, the RAM store, page descriptors, huge pages of the command line, and page cache
+    /// that can be dropped.
     pub kib: u64,
     /// KiB of it that are mapped program files: page cache that is needed.
     pub mapped_kib: u64,

@@ -92,8 +92,8 @@ pub(super) fn common(facts: &Facts) -> Vec<Term> {
     terms
 }
 
-/// The system itself at its login prompt. One that is measured counts with what machines and RAM stores differ by; where it is
-/// more than ram-deploy keeps for it, that may have seen ample RAM.
+/// The system itself at its login prompt. One that is measured counts with what machines and RAM stores differ by; where it
+/// is more than ram-deploy keeps for it, that may have seen ample RAM.
 fn system(facts: &Facts) -> Vec<Term> {
     let whole = |kib: u64| kib.next_multiple_of(MIB_IN_KIB);
     let huge_pages = match facts.measured {

@@ -59,21 +59,9 @@ impl Guest {
             .prefix("ramforge-qemu-")
             .tempdir()
             .at(std::env::temp_dir())?;
-        let qemu = program(machine::QEMU, machine::QEMU_PACKAGE)?;
-        let stderr = scratch.path().join("stderr");
         let socket = machine::firmware_socket(scratch.path());
         let firmware = UnixListener::bind(&socket).at(&socket)?;
-        // setpriv: QEMU ends even if this process is killed. Its own group: Ctrl-C reaches us, not QEMU.
-        let mut child = Command::new(program(machine::SETPRIV, machine::SETPRIV_PACKAGE)?)
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(qemu)
-            .args(machine.arguments(scratch.path())?)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&stderr).at(&stderr)?)
-            .process_group(0)
-            .spawn()
-            .at(machine::SETPRIV)?;
+        let mut child = spawn(machine, scratch.path())?;
         let begin = Instant::now();
         let shared = Arc::new(Shared {
             log: Mutex::new(Log::new()?),
@@ -351,6 +339,23 @@ impl Drop for Guest {
         // Who waits for the firmware's line waits for ever where QEMU ended before it had it.
         let _ = UnixStream::connect(machine::firmware_socket(self.scratch.path()));
     }
+}
+
+/// Starts QEMU for a machine whose files lie in `scratch`.
+fn spawn(machine: &Machine, scratch: &Path) -> Result<Child> {
+    let stderr = scratch.join("stderr");
+    let qemu = program(machine::QEMU, machine::QEMU_PACKAGE)?;
+    // setpriv: QEMU ends even if this process is killed. Its own group: Ctrl-C reaches us, not QEMU.
+    Command::new(program(machine::SETPRIV, machine::SETPRIV_PACKAGE)?)
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(qemu)
+        .args(machine.arguments(scratch)?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(File::create(&stderr).at(&stderr)?)
+        .process_group(0)
+        .spawn()
+        .at(machine::SETPRIV)
 }
 
 /// Reads the serial line until it closes.

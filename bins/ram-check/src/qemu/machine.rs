@@ -1,7 +1,8 @@
 //! A machine in words, and as arguments of `qemu-system-x86_64`.
 //!
 //! Software emulation (`tcg`) unless the machine says otherwise: it runs everywhere the same. RAMFORGE_ACCEL names another
-//! accelerator; [`super::Accelerator`] probes the host for one. *Not here:* networks of several machines, Secure Boot keys; media that come later are the guest's, see [`super::Guest`].
+//! accelerator; [`super::Accelerator`] probes the host for one. *Not here:* networks of several machines, Secure Boot keys;
+//! media that come later are the guest's, see [`super::Guest`].
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
