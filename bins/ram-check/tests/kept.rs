@@ -213,6 +213,12 @@ fn a_search_that_measures_begins_with_what_was_measured() {
     let least = place.measurements().pop().unwrap();
     assert_eq!(verdict["least_ram_mib"], least.predicted_mib);
     assert!(least.predicted_mib >= 720 && !least.kept, "{least:?}");
+    // The report tells the two statements apart.
+    assert_eq!(
+        least.working_set_kib,
+        verdict["working_set"]["kib"].as_u64()
+    );
+    assert_eq!(place.measurements()[0].working_set_kib, None);
 }
 
 #[test]
