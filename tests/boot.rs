@@ -133,6 +133,8 @@ fn the_reserve_that_is_asked_for_is_demanded() {
         lacking <= more && lacking + 64 > more,
         "{lacking} of {more} MiB: {sentence}"
     );
+    let word = " to leave 400 to the system (rd.ramforge.reserve),";
+    assert!(sentence.contains(word), "{sentence}");
 }
 
 /// The verdict of ram-check about a medium that it boots, and that holds.

@@ -89,6 +89,9 @@ pub(crate) fn record(cx: &Context, verdict: &Verdict, kept: bool) -> Result<()> 
         "too_little_mib": measured.too_little_mib,
         "boots": measured.boots.len(),
     });
+    if let Some(set) = &verdict.working_set {
+        data["working_set_kib"] = set.kib.into();
+    }
     if kept {
         data["kept"] = true.into();
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -150,6 +151,25 @@ impl Place {
         fold(&journal::read(&self.path("store/journal/test.jsonl")).unwrap()).measurements
     }
 
+    /// What every key in the journal was made of, by its stage, or stage and part.
+    fn facts(&self) -> BTreeMap<String, Vec<Value>> {
+        let store = store::Store::open(&self.path("store")).unwrap();
+        let lines = journal::read(&self.path("store/journal/test.jsonl")).unwrap();
+        let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for event in lines.into_iter().map(|line| line.event) {
+            let (place, facts) = match event {
+                Event::StageStarted { stage, facts, .. } => (stage, facts),
+                Event::PartStarted {
+                    stage, part, facts, ..
+                } => (format!("{stage}/{part}"), facts),
+                _ => continue,
+            };
+            let facts = serde_json::from_slice(&store.get(&facts).unwrap()).unwrap();
+            found.entry(place).or_default().push(facts);
+        }
+        found
+    }
+
     /// How often a measured set is in the journal.
     fn sets(&self) -> usize {
         let lines = journal::read(&self.path("store/journal/test.jsonl")).unwrap();
@@ -213,6 +233,12 @@ fn a_search_that_measures_begins_with_what_was_measured() {
     let least = place.measurements().pop().unwrap();
     assert_eq!(verdict["least_ram_mib"], least.predicted_mib);
     assert!(least.predicted_mib >= 720 && !least.kept, "{least:?}");
+    // The report tells the two statements apart.
+    assert_eq!(
+        least.working_set_kib,
+        verdict["working_set"]["kib"].as_u64()
+    );
+    assert_eq!(place.measurements()[0].working_set_kib, None);
 }
 
 #[test]
@@ -309,6 +335,32 @@ fn another_store_is_asked_of_a_copy_of_the_medium_and_kept_apart() {
     ] {
         let (code, _, said) = place.check(options);
         assert_eq!((code, place.booted()), (0, booted), "{options}: {said}");
+    }
+}
+
+#[test]
+fn ramforge_why_has_a_word_for_every_field_of_a_key() {
+    let place = Place::new(400);
+    place.has_a_menu();
+    for options in ["--measure", "--boot --ram 2G --store zram"] {
+        let (code, _, said) = place.check(&format!("{options} --login login"));
+        assert_eq!(code, 0, "{said}");
+    }
+    let all = place.facts();
+    let places: Vec<&str> = all.keys().map(String::as_str).collect();
+    assert_eq!(
+        places,
+        ["ram-check", "ram-check/boot", "ram-check/working set"]
+    );
+    // Also the fields that are not always there.
+    let boots = &all["ram-check/boot"];
+    assert!(boots.iter().any(|boot| boot["facts"]["store"] == "zram"));
+    assert!(boots.iter().all(|boot| boot["facts"]["login"] == "root"));
+    for (place, facts) in &all {
+        for facts in facts {
+            let unnamed = why::unnamed(place, facts);
+            assert!(unnamed.is_empty(), "{place}: no word for {unnamed:?}");
+        }
     }
 }
 

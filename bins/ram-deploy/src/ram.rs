@@ -45,16 +45,60 @@ const MIB: u64 = 1 << 20;
 /// # Errors
 /// A sentence where the word has no number, or one beyond all machines.
 pub fn reserve(cmdline: &Cmdline, least_bytes: u64) -> Result<u64> {
-    let Some(mib) = cmdline.number(RESERVE_WORD)? else {
+    let Some(text) = cmdline.value(RESERVE_WORD) else {
         return Ok(least_bytes);
     };
-    if mib > MOST_RESERVE_MIB {
-        return Err(Stop::new(
-            format!("kernel command line: {RESERVE_WORD}={mib} (MiB) is more than any machine has"),
-            "correct it in the boot menu",
-        ));
+    match cmdline.number(RESERVE_WORD) {
+        Ok(Some(mib)) if mib > MOST_RESERVE_MIB => {
+            Err(no_reserve(text, "is more than any machine has"))
+        }
+        Ok(mib) => Ok(least_bytes.max(mib.unwrap_or(0) * MIB)),
+        Err(_) => Err(no_reserve(text, "is not a number")),
     }
-    Ok(least_bytes.max(mib * MIB))
+}
+
+/// A value of the word that is none.
+fn no_reserve(text: &str, fact: &str) -> Stop {
+    Stop::new(
+        format!(
+            "kernel command line: {RESERVE_WORD}={text} {fact}; \
+             expected a number of MiB without a unit, at most {MOST_RESERVE_MIB}"
+        ),
+        "correct it in the boot menu",
+    )
+}
+
+/// What the word [`reserve`] reads has made of a need: a refusal names it, for neither the image nor the machine is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raised {
+    /// The reserve in force, in MiB.
+    mib: u64,
+    /// The need without the word, in bytes.
+    without: u64,
+}
+
+impl Raised {
+    /// `None` where the `need` is what it is `without` the word, both in bytes: where there is none, where it says no more than
+    /// [`RESERVE_BYTES`], and where the deployment itself needs more.
+    pub fn of(reserve_bytes: u64, need: u64, without: u64) -> Option<Self> {
+        let mib = reserve_bytes / MIB;
+        (need > without).then_some(Self { mib, without })
+    }
+
+    /// The way out that it offers on a machine where so many bytes are `available` and `more_mib` are lacking.
+    fn way_out(self, available: u64, more_mib: u64) -> String {
+        match self.without.checked_sub(available) {
+            Some(lacking @ 1..) => {
+                let mib = lacking.div_ceil(MIB);
+                format!(", or {mib} without {RESERVE_WORD}")
+            }
+            _ => {
+                let fits = self.mib.saturating_sub(more_mib);
+                let fits = fits.max(RESERVE_BYTES / MIB);
+                format!(", or set {RESERVE_WORD}={fits} in the boot menu")
+            }
+        }
+    }
 }
 
 /// RAM that the image takes in a brd, in bytes: its pages, and the index of them.
@@ -143,30 +187,42 @@ pub fn lacking_mib(sentence: &str) -> Option<u64> {
 }
 
 /// Refuses when the need of `store` is more than `available`, both in bytes, and names the first of the `others` that
-/// fits.
+/// fits, and the word that has `raised` the need.
 ///
 /// # Errors
 /// A sentence with the figures.
-pub fn check(store: Kind, need: u64, available: u64, others: &[(Kind, u64)]) -> Result<()> {
+pub fn check(
+    store: Kind,
+    need: u64,
+    available: u64,
+    others: &[(Kind, u64)],
+    raised: Option<Raised>,
+) -> Result<()> {
     if need <= available {
         return Ok(());
     }
     let mib = |bytes: u64| bytes.div_ceil(MIB);
     let more = mib(need) - available / MIB;
     let fits = others.iter().find(|(_, need)| *need <= available);
+    let less = raised.map(|raised| raised.way_out(available, more));
+    let add = format!("add at least {more} MiB{}", less.unwrap_or_default());
     let way_out = match fits {
         Some((other, need)) => format!(
-            "set rd.ramforge.store={} in the boot menu, which needs {} MiB, or add at least {more} MiB",
+            "set rd.ramforge.store={} in the boot menu, which needs {} MiB, or {add}",
             other.name(),
             mib(*need)
         ),
-        None => format!("add at least {more} MiB or build a smaller image"),
+        None if raised.is_some() => format!("{add}, or build a smaller image"),
+        None => format!("{add} or build a smaller image"),
     };
+    let left =
+        raised.map(|Raised { mib, .. }| format!(", to leave {mib} to the system ({RESERVE_WORD})"));
     Err(Stop::new(
         format!(
-            "too little RAM: the image in RAM ({}) needs {} MiB available, this machine has {} MiB",
+            "too little RAM: the image in RAM ({}) needs {} MiB available{}, this machine has {} MiB",
             store.name(),
             mib(need),
+            left.unwrap_or_default(),
             available / MIB
         ),
         way_out,
@@ -211,14 +267,15 @@ mod tests {
         let refused = |value: &str| reserve_of(value).unwrap_err().to_string();
         assert_eq!(
             refused("4294967297"),
-            "kernel command line: rd.ramforge.reserve=4294967297 (MiB) is more than any machine has; \
-             correct it in the boot menu"
+            "kernel command line: rd.ramforge.reserve=4294967297 is more than any machine has; \
+             expected a number of MiB without a unit, at most 4294967296; correct it in the boot menu"
         );
         for value in ["", "400M", "-1", "1.5", "18446744073709551616"] {
             assert_eq!(
                 refused(value),
                 format!(
-                    "kernel command line: rd.ramforge.reserve={value} is not a number; correct it in the boot menu"
+                    "kernel command line: rd.ramforge.reserve={value} is not a number; \
+                     expected a number of MiB without a unit, at most 4294967296; correct it in the boot menu"
                 )
             );
         }
@@ -268,7 +325,7 @@ mod tests {
     #[test]
     fn what_the_medium_does_not_carry_is_not_offered() {
         let refused = |others: &[(Kind, u64)]| {
-            let refused = check(Kind::Tmpfs, 512 * MIB, 371 * MIB, others);
+            let refused = check(Kind::Tmpfs, 512 * MIB, 371 * MIB, others, None);
             refused.unwrap_err().to_string()
         };
         let brd = (Kind::Brd, 500 * MIB);
@@ -279,9 +336,9 @@ mod tests {
 
     #[test]
     fn the_refusal_has_both_figures_and_the_store_that_fits() {
-        assert_eq!(check(Kind::Brd, MIB, MIB, &[]), Ok(()));
+        assert_eq!(check(Kind::Brd, MIB, MIB, &[], None), Ok(()));
         let refused = |others: &[(Kind, u64)]| {
-            let refused = check(Kind::Brd, 700 * MIB + 1, 371 * MIB + 5, others);
+            let refused = check(Kind::Brd, 700 * MIB + 1, 371 * MIB + 5, others, None);
             refused.unwrap_err().to_string()
         };
         assert_eq!(
@@ -296,5 +353,69 @@ mod tests {
         );
         assert_eq!(lacking_mib(&refused(&[(Kind::Zram, 240 * MIB)])), Some(330));
         assert_eq!(lacking_mib("too little RAM: needs more"), None);
+    }
+
+    /// What is said where the word asks for `reserve` MiB beside an image of 500, of a machine with so many.
+    fn refused_with(reserve: u64, available: u64, others: &[(Kind, u64)]) -> String {
+        let need = |mib: u64| need(500 * MIB, mib * MIB, 30 * MIB);
+        let raised = Raised::of(reserve * MIB, need(reserve), need(96));
+        let refused = check(
+            Kind::Brd,
+            need(reserve),
+            available * MIB + 5,
+            others,
+            raised,
+        );
+        refused.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_refusal_names_the_word_that_raised_the_need() {
+        let said = refused_with(384, 832, &[]);
+        assert_eq!(
+            said,
+            "too little RAM: the image in RAM (brd) needs 854 MiB available, to leave 384 to the system \
+             (rd.ramforge.reserve), this machine has 832 MiB; add at least 22 MiB, or set rd.ramforge.reserve=362 in the \
+             boot menu, or build a smaller image"
+        );
+        assert_eq!(lacking_mib(&said), Some(22));
+        // What is proposed does.
+        assert!(need(500 * MIB, 362 * MIB, 30 * MIB) <= 832 * MIB);
+        let zram = refused_with(384, 832, &[(Kind::Zram, 700 * MIB)]);
+        assert!(
+            zram.ends_with(
+                "; set rd.ramforge.store=zram in the boot menu, which needs 700 MiB, or add at least 22 MiB, \
+                 or set rd.ramforge.reserve=362 in the boot menu"
+            ),
+            "{zram}"
+        );
+        assert_eq!(lacking_mib(&zram), Some(22));
+    }
+
+    #[test]
+    fn less_of_the_word_is_offered_where_that_is_enough() {
+        let said = refused_with(4000, 400, &[]);
+        assert!(
+            said.ends_with(
+                "; add at least 4070 MiB, or 166 without rd.ramforge.reserve, or build a smaller image"
+            ),
+            "{said}"
+        );
+        assert_eq!(lacking_mib(&said), Some(4070));
+        // No less is kept than without the word.
+        let said = refused_with(97, 566, &[]);
+        assert!(said.contains("or set rd.ramforge.reserve=96 in"), "{said}");
+    }
+
+    #[test]
+    fn a_word_that_raises_nothing_is_not_named() {
+        for reserve in [0, 96] {
+            let said = refused_with(reserve, 400, &[]);
+            assert!(!said.contains("rd.ramforge.reserve"), "{said}");
+        }
+        // While deploying there is less, whatever the system takes afterwards.
+        let need = |mib: u64| need(500 * MIB, mib * MIB, 400 * MIB);
+        assert_eq!(Raised::of(384 * MIB, need(384), need(96)), None);
+        assert!(Raised::of(449 * MIB, need(449), need(96)).is_some());
     }
 }

@@ -43,14 +43,7 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
     if fs::exists(DONE_FILE).unwrap_or(false) {
         return Ok(());
     }
-    if let Some(warning) = policy::misread(cmdline) {
-        console.say(&warning);
-    }
-    for word in cmdline.unknown() {
-        console.say(&format!(
-            "warning: {word} on the kernel command line is unknown and has no effect"
-        ));
-    }
+    warn_of_words(cmdline, console);
     // Whoever counts from here on, for the need or for a limit, counts with the command line's word.
     config.reserve_bytes = ram::reserve(cmdline, config.reserve_bytes)?;
     Store::choose(&config, cmdline, console)?;
@@ -80,6 +73,18 @@ pub fn deploy(cmdline: &Cmdline, console: &Console) -> Result<()> {
         }
     }
     write_run("ramforge/deployed", "")
+}
+
+/// Says which words of the command line are not what somebody meant.
+fn warn_of_words(cmdline: &Cmdline, console: &Console) {
+    if let Some(warning) = policy::misread(cmdline) {
+        console.say(&warning);
+    }
+    for word in cmdline.unknown() {
+        console.say(&format!(
+            "warning: {word} on the kernel command line is unknown and has no effect"
+        ));
+    }
 }
 
 fn check_size(config: &Config, map: &ChunkMap) -> Result<()> {

@@ -161,14 +161,18 @@ impl Store {
 
     /// Compares what the image needs in this store with the RAM that is available now.
     fn check_ram(&self, config: &Config, cmdline: &Cmdline) -> Result<()> {
-        let needs = needs(config, cmdline, self.size_kib());
-        let own = needs.iter().find(|(kind, _)| *kind == self.kind());
-        let Some((kind, own)) = own else {
+        let (kind, reserve) = (self.kind(), config.reserve_bytes);
+        let with = |reserve| needs_with(config, cmdline, self.size_kib(), reserve);
+        let own = |needs: &[(Kind, u64)]| needs.iter().find(|(k, _)| *k == kind).map(|own| own.1);
+        let needs = with(reserve);
+        let without = own(&with(reserve.min(ram::RESERVE_BYTES)));
+        let (Some(need), Some(without)) = (own(&needs), without) else {
             return Ok(());
         };
+        let raised = ram::Raised::of(reserve, need, without);
         // A kernel that does not tell is not refused: the RAM store reports when RAM runs out.
         let available = ram::available_now();
-        available.map_or(Ok(()), |ram| ram::check(*kind, *own, ram, &needs))
+        available.map_or(Ok(()), |ram| ram::check(kind, need, ram, &needs, raised))
     }
 
     /// Gives back its RAM after a failure, where the kernel lets it.
@@ -194,6 +198,16 @@ impl Store {
 /// RAM that must be available for the image in each store that the medium has it for, as large as a RAM disk of
 /// `size_kib`, in bytes.
 fn needs(config: &Config, cmdline: &Cmdline, size_kib: u64) -> Vec<(Kind, u64)> {
+    needs_with(config, cmdline, size_kib, config.reserve_bytes)
+}
+
+/// [`needs`] where the system has another reserve, in bytes.
+fn needs_with(
+    config: &Config,
+    cmdline: &Cmdline,
+    size_kib: u64,
+    reserve_bytes: u64,
+) -> Vec<(Kind, u64)> {
     let image = |kind| {
         Some(match kind {
             Kind::Brd => ram::brd(config.data_bytes),
@@ -205,9 +219,9 @@ fn needs(config: &Config, cmdline: &Cmdline, size_kib: u64) -> Vec<(Kind, u64)> 
     let reserve = |kind| match kind {
         Kind::Brd if grows(cmdline, config.resize) => {
             let tables = ram::inode_tables(config.image_size, size_kib.saturating_mul(1024));
-            ram::reserve_in_brd(config.reserve_bytes, tables)
+            ram::reserve_in_brd(reserve_bytes, tables)
         }
-        _ => config.reserve_bytes,
+        _ => reserve_bytes,
     };
     let need = |kind| {
         let (image, reserve) = (image(kind)?, reserve(kind));

@@ -1,10 +1,10 @@
 //! Questions to the journal.
 
-use journal::{Boot, Booted, fold, read, runs};
+use journal::{Boot, Booted, StageState, fold, read, runs};
 use stage::{Error, Result};
 use store::Store;
 
-use crate::measured::{History, least, machine};
+use crate::measured::{History, least, machine, visible};
 use crate::print;
 
 pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
@@ -20,27 +20,16 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
         path.file_stem().unwrap_or_default().to_string_lossy()
     ))?;
     for stage in &state.stages {
-        let outcome = match (&stage.failure, stage.cached, stage.milliseconds) {
-            (Some(message), ..) => message.lines().next().unwrap_or_default().to_owned(),
-            (None, true, _) => "from the store".to_owned(),
-            (None, false, Some(_)) => "done".to_owned(),
-            (None, false, None) => "unfinished".to_owned(),
-        };
-        let seconds = stage.milliseconds.map_or(0.0, |ms| ms as f64 / 1000.0);
-        let memory = stage.peak_kib.unwrap_or(0) / 1024;
-        print(&format!(
-            "  {:16} {seconds:8.2} s {memory:6} MiB  {outcome}",
-            stage.stage
-        ))?;
+        print(&format!("  {}", stage_line(stage)))?;
     }
     for warning in &state.warnings {
         print(&format!("  warning: {warning}"))?;
     }
     for boot in &state.boots {
-        print(&format!("  {}", timeline(boot)))?;
+        print(&format!("  {}", visible(&timeline(boot))))?;
     }
     for measurement in &state.measurements {
-        print(&format!("  {}", least(measurement)))?;
+        print(&format!("  {}", visible(&least(measurement))))?;
     }
     if let Some(code) = state.code {
         print(&format!("  exit code {code}"))?;
@@ -52,6 +41,22 @@ pub(crate) fn report(store: &Store, run: Option<&str>) -> Result<()> {
             .iter()
             .try_for_each(|line| print(line)),
     }
+}
+
+/// What a stage took, and how it ended.
+fn stage_line(state: &StageState) -> String {
+    let outcome = match (&state.failure, state.cached, state.milliseconds) {
+        (Some(message), ..) => message.lines().next().unwrap_or_default(),
+        (None, true, _) => "from the store",
+        (None, false, Some(_)) => "done",
+        (None, false, None) => "unfinished",
+    };
+    let seconds = state.milliseconds.map_or(0.0, |ms| ms as f64 / 1000.0);
+    let memory = state.peak_kib.unwrap_or(0) / 1024;
+    format!(
+        "{:16} {seconds:8.2} s {memory:6} MiB  {outcome}",
+        state.stage
+    )
 }
 
 /// When a machine got where, in order of time, and how it ended.

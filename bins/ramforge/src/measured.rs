@@ -1,6 +1,7 @@
 //! RAM as it is stated, beside what machines showed of it: of one run, and over all runs of the store.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use journal::{Measurement, fold, read, runs};
 use stage::Result;
@@ -28,8 +29,12 @@ pub(crate) fn least(measurement: &Measurement) -> String {
     } = measurement;
     let recommended = measurement.recommended_mib;
     let recommended = recommended.map(|mib| format!(" ({mib} recommended)"));
+    let set = match measurement.working_set_kib {
+        Some(kib) => format!(" with {} MiB of working set measured", kib.div_ceil(1024)),
+        None => String::new(),
+    };
     let begin = format!(
-        "least RAM ({store}, {}): {stated} MiB stated{}",
+        "least RAM ({store}, {}): {stated} MiB stated{set}{}",
         machine(firmware, accelerator.as_deref()),
         recommended.unwrap_or_default()
     );
@@ -60,13 +65,85 @@ fn apart(stated: u64, measured: u64) -> String {
     }
 }
 
-/// The newest measurement of each image, RAM store and firmware, by its medium and what meant that it was up: what was
-/// measured of another build is none of this one's.
+/// A text with escapes for what a terminal would obey: whoever writes an event may write any name.
+pub(crate) fn visible(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c.is_control() || turns(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// What was asked of machines. The statement with a measured working set is another than the one with the assumed.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Question {
+    image: String,
+    store: String,
+    firmware: String,
+    up: String,
+    set_is_measured: bool,
+}
+
+impl Question {
+    fn of(measurement: &Measurement) -> Self {
+        Self {
+            image: visible(measurement.image.as_deref().unwrap_or("an image")),
+            store: visible(&measurement.store),
+            firmware: visible(&measurement.firmware),
+            up: visible(measurement.up.as_deref().unwrap_or_default()),
+            set_is_measured: measurement.working_set_kib.is_some(),
+        }
+    }
+
+    /// What stands behind the line where it is not the usual question.
+    fn unusual(&self) -> String {
+        let up = match self.up.as_str() {
+            "" | "login" => String::new(),
+            other => format!("  (up: {other})"),
+        };
+        let set = if self.set_is_measured {
+            "  (set measured)"
+        } else {
+            ""
+        };
+        up + set
+    }
+}
+
+/// What is known of one build.
+#[derive(Debug)]
+struct Build {
+    newest: Measurement,
+    /// How many measurements there are of it, those that were kept not counted.
+    times: u64,
+}
+
+impl Build {
+    fn add(&mut self, measurement: Measurement) {
+        self.times += u64::from(!measurement.kept);
+        if self.newest.at > measurement.at {
+            return;
+        }
+        match measurement.kept {
+            // What was measured is not new, and keeps its date; what is stated now may be.
+            true => {
+                self.newest.predicted_mib = measurement.predicted_mib;
+                self.newest.recommended_mib = measurement.recommended_mib;
+            }
+            false => self.newest = measurement,
+        }
+    }
+}
+
+/// The newest measurement of every question, by the digest of the medium: what was measured of another build is none of this
+/// one's.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    newest: BTreeMap<[String; 5], Measurement>,
-    /// How many measurements there are of each, those that were kept not counted.
-    times: BTreeMap<[String; 5], u64>,
+    builds: BTreeMap<Question, BTreeMap<String, Build>>,
     /// The journals that cannot be read, and why.
     unread: Vec<String>,
 }
@@ -91,62 +168,67 @@ impl History {
     }
 
     fn add(&mut self, measurement: Measurement) {
-        let image = measurement.image.as_deref().unwrap_or("an image");
-        let or_none = |word: &'_ Option<String>| word.clone().unwrap_or_default();
-        let (up, medium) = (or_none(&measurement.up), or_none(&measurement.medium));
-        let [image, store, firmware] =
-            [image, &measurement.store, &measurement.firmware].map(str::to_owned);
-        let key = [image, store, firmware, up, medium];
-        *self.times.entry(key.clone()).or_default() += u64::from(!measurement.kept);
-        match self.newest.get_mut(&key) {
-            Some(newest) if newest.at > measurement.at => {}
-            // What was kept is not new, but what is stated now may be.
-            Some(newest) if measurement.kept => newest.predicted_mib = measurement.predicted_mib,
-            _ => {
-                self.newest.insert(key, measurement);
+        let builds = self.builds.entry(Question::of(&measurement)).or_default();
+        let medium = measurement.medium.clone().unwrap_or_default();
+        match builds.entry(medium) {
+            Entry::Occupied(mut build) => build.get_mut().add(measurement),
+            Entry::Vacant(place) => {
+                place.insert(Build {
+                    times: u64::from(!measurement.kept),
+                    newest: measurement,
+                });
             }
         }
     }
 
-    /// A title, and a line for each image, RAM store and firmware; nothing where nothing was measured.
+    /// A title, and a line for each question; nothing where nothing was measured.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let unread = self.unread.iter().map(|e| format!("not read: {e}"));
-        if self.newest.is_empty() {
+        let unread = self.unread.iter();
+        let unread = unread.map(|e| format!("not read: {}", visible(e)));
+        let shown = self.builds.iter();
+        let shown: Vec<_> = shown
+            .filter_map(|(question, builds)| Some((question, newest(builds)?)))
+            .collect();
+        if shown.is_empty() {
             return unread.collect();
         }
-        let image = |key: &[String; 5]| key[0].chars().count();
-        let wide = self.newest.keys().map(image).max().unwrap_or(0).max(20);
+        let image = |(question, _): &(&Question, &Build)| question.image.chars().count();
+        let wide = shown.iter().map(image).max().unwrap_or(0).max(20);
         let title = format!(
             "{:wide$} {:6} {:9}{:>7}{:>9}{:>6}  measured    (=) and stated beyond (+) or below (!)",
             "least RAM, MiB", "store", "firmware", "stated", "measured", "times"
         );
-        let scale = self.newest.values().map(most).max().unwrap_or(0).max(1);
-        let line = |(key, m): (&[String; 5], &Measurement)| {
-            let measured = m.measured_mib.map_or("-".to_owned(), |mib| mib.to_string());
-            let [image, store, firmware, up, _] = key;
-            let up = match up.as_str() {
-                "" | "login" => String::new(),
-                other => format!("  (up: {other})"),
-            };
-            format!(
-                "{image:wide$} {store:6} {firmware:9}{:>7}{measured:>9}{:>6}  {}  {}{up}",
-                m.predicted_mib,
-                self.times[key],
-                m.at.get(..10).unwrap_or_default(),
-                drawn(m, scale)
-            )
-        };
-        // Of several builds the newest.
-        let lines = self.newest.iter().filter(|(key, m)| {
-            let same = self
-                .newest
-                .iter()
-                .filter(|(other, _)| other[..4] == key[..4]);
-            same.map(|(_, other)| &other.at).max() == Some(&m.at)
-        });
-        let lines = lines.map(line);
+        let scale = shown.iter().map(|(_, build)| most(&build.newest));
+        let scale = scale.max().unwrap_or(0).max(1);
+        let lines = shown.iter();
+        let lines = lines.map(|(question, build)| line(question, build, wide, scale));
         std::iter::once(title).chain(lines).chain(unread).collect()
     }
+}
+
+/// Of several builds the newest.
+fn newest(builds: &BTreeMap<String, Build>) -> Option<&Build> {
+    let builds = builds.values();
+    builds.max_by(|a, b| a.newest.at.cmp(&b.newest.at))
+}
+
+/// One line of the drawing, with so many columns for the image's name.
+fn line(question: &Question, build: &Build, wide: usize, scale: u64) -> String {
+    let (m, times) = (&build.newest, build.times);
+    let measured = m.measured_mib.map_or("-".to_owned(), |mib| mib.to_string());
+    let Question {
+        image,
+        store,
+        firmware,
+        ..
+    } = question;
+    format!(
+        "{image:wide$} {store:6} {firmware:9}{:>7}{measured:>9}{times:>6}  {}  {}{}",
+        m.predicted_mib,
+        m.at.get(..10).unwrap_or_default(),
+        drawn(m, scale),
+        question.unusual()
+    )
 }
 
 /// The larger of the two.
@@ -191,6 +273,7 @@ mod tests {
             image: (!image.is_empty()).then(|| image.to_owned()),
             up: None,
             medium: None,
+            working_set_kib: None,
             kept: false,
             at: at.to_owned(),
         }
@@ -233,6 +316,68 @@ b.x86_64-1           brd    bios         600      640     1  2026-01-02  =======
             lines[1].contains(" 800      760     1  2026-01-02"),
             "{lines:?}"
         );
+    }
+
+    #[test]
+    fn what_is_not_shown_makes_no_bar_shorter() {
+        let mut history = History::default();
+        let of = |medium: &str, mib: u64, at: &str| Measurement {
+            medium: Some(medium.to_owned()),
+            ..measurement("a", mib, Some(mib), at)
+        };
+        history.add(of("second", 8192, "2026-01-01"));
+        history.add(of("first", 640, "2026-01-02"));
+        let lines = history.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines[1].matches('=').count(), 32, "{lines:?}");
+    }
+
+    #[test]
+    fn a_measured_set_is_another_question() {
+        let mut history = History::default();
+        history.add(measurement("a", 592, Some(816), "2026-01-01"));
+        history.add(Measurement {
+            working_set_kib: Some(364 << 10),
+            ..measurement("a", 896, Some(816), "2026-01-02")
+        });
+        let lines = history.lines();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].ends_with("  224 MiB too little"), "{lines:?}");
+        assert!(lines[2].ends_with(" above  (set measured)"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_was_kept_tells_what_is_stated_now() {
+        let of = |stated: u64, recommended: u64, kept: bool, at: &str| Measurement {
+            recommended_mib: Some(recommended),
+            kept,
+            ..measurement("a", stated, Some(640), at)
+        };
+        let mut history = History::default();
+        history.add(of(672, 800, false, "2026-01-01"));
+        history.add(of(656, 784, true, "2026-01-02"));
+        let builds = history.builds.into_values().next().unwrap();
+        let build = builds.into_values().next().unwrap();
+        assert_eq!(build.times, 1);
+        assert_eq!(build.newest, of(656, 784, false, "2026-01-01"));
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_name() {
+        let mut history = History::default();
+        let odd = "\u{1b}[31mred\n\u{202e}";
+        history.add(Measurement {
+            store: odd.to_owned(),
+            firmware: odd.to_owned(),
+            up: Some(odd.to_owned()),
+            ..measurement(odd, 640, Some(640), "2026-01-01")
+        });
+        history.unread.push(odd.to_owned());
+        let lines = history.lines();
+        let shown = "\\u{1b}[31mred\\n\\u{202e}";
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[1].matches(shown).count(), 4, "{lines:?}");
+        assert_eq!(lines[2], format!("not read: {shown}"));
     }
 
     #[test]

@@ -211,6 +211,24 @@ fn a_report_of_no_run_has_what_all_runs_stated_and_measured() {
 }
 
 #[test]
+fn a_report_tells_a_measured_set_from_an_assumed_one() {
+    let place = Place::new();
+    for (stated, more) in [(592, ""), (896, r#","working_set_kib":372736"#)] {
+        let run = place.run(&["start-run"]).1.trim().to_owned();
+        let data = format!(
+            r#"{{"image":"a\u001b[1m","store":"brd","firmware":"bios","predicted_mib":{stated},"measured_mib":816,"too_little_mib":800,"boots":3{more}}}"#
+        );
+        place.within(&run, &["event", "ram-check", "least", &data]);
+    }
+    let (_, said) = place.run(&["report"]);
+    let one = "(brd, bios): 896 MiB stated with 364 MiB of working set measured, 816 MiB measured in 3 boots: ";
+    assert!(said.contains(one), "{said}");
+    let lines = said.lines().filter(|line| line.starts_with("a\\u{1b}[1m "));
+    let ends: Vec<&str> = lines.filter_map(|line| line.rsplit("  ").next()).collect();
+    assert_eq!(ends, ["224 MiB too little", "(set measured)"], "{said}");
+}
+
+#[test]
 fn a_report_has_the_timeline_of_a_boot() {
     let place = Place::new();
     let run = place.run(&["start-run"]).1.trim().to_owned();

@@ -48,7 +48,7 @@ pub struct Booted {
     pub result: String,
 }
 
-/// The least RAM of a machine, stated and measured: the event `least` of ram-check. All in MiB.
+/// The least RAM of a machine, stated and measured: the event `least` of ram-check. In MiB where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Measurement {
     /// The RAM store.
@@ -78,6 +78,9 @@ pub struct Measurement {
     /// The digest of the medium; absent in older journals.
     #[serde(default)]
     pub medium: Option<String>,
+    /// The working set that was measured and counts in what is stated, in KiB; absent where a small system is assumed.
+    #[serde(default)]
+    pub working_set_kib: Option<u64>,
     /// Whether an earlier run measured it.
     #[serde(default)]
     pub kept: bool,
@@ -103,6 +106,20 @@ pub struct StageState {
     pub failure: Option<String>,
 }
 
+impl StageState {
+    /// A stage of which no more is known than that it began.
+    fn begun(stage: &str, key: Digest) -> Self {
+        Self {
+            stage: stage.to_owned(),
+            key,
+            cached: false,
+            milliseconds: None,
+            peak_kib: None,
+            failure: None,
+        }
+    }
+}
+
 /// Folds the lines of one journal.
 pub fn fold(lines: &[Line]) -> RunState {
     lines.iter().fold(RunState::default(), |mut state, line| {
@@ -114,14 +131,9 @@ pub fn fold(lines: &[Line]) -> RunState {
 impl RunState {
     fn apply(&mut self, line: &Line) {
         match &line.event {
-            Event::StageStarted { stage, key, .. } => self.stages.push(StageState {
-                stage: stage.clone(),
-                key: *key,
-                cached: false,
-                milliseconds: None,
-                peak_kib: None,
-                failure: None,
-            }),
+            Event::StageStarted { stage, key, .. } => {
+                self.stages.push(StageState::begun(stage, *key));
+            }
             Event::CacheHit {
                 stage, part: None, ..
             } => {
@@ -158,14 +170,7 @@ impl RunState {
     /// A stage may fail before it has a key: then this is the first that is heard of it.
     fn fail(&mut self, stage: &str, message: &str) {
         if !self.stages.iter().any(|s| s.stage == stage) {
-            self.stages.push(StageState {
-                stage: stage.to_owned(),
-                key: Digest::of(b""),
-                cached: false,
-                milliseconds: None,
-                peak_kib: None,
-                failure: None,
-            });
+            self.stages.push(StageState::begun(stage, Digest::of(b"")));
         }
         self.with(stage, |s| s.failure = Some(message.to_owned()));
     }
