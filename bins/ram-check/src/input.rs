@@ -139,7 +139,8 @@ fn read(input: &Input, header: &[u8]) -> Result<Facts> {
     let reserved = reserved::of(&media.kernelcmdline);
     let cmdline = Cmdline::parse(&media.kernelcmdline);
     let reserve_bytes = ram::reserve(&cmdline, ram::RESERVE_BYTES);
-    let reserve_bytes = reserve_bytes.map_err(|stop| Error::refused(stop.to_string()))?;
+    let reserve_bytes =
+        reserve_bytes.map_err(|stop| Error::refused(format!("media.kernelcmdline: {stop}")))?;
     let mut words = media.kernelcmdline.split_ascii_whitespace();
     Ok(Facts {
         image_bytes: size("disk.size", disk.size)?,

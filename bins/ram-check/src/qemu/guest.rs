@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::Firmware;
 use super::error::{At, Error, Result};
 use super::machine::{self, Bus, DRIVE, MEDIUM_ID, Machine};
 use super::monitor::{Monitor, PATIENCE};
@@ -59,8 +60,7 @@ impl Guest {
             .prefix("ramforge-qemu-")
             .tempdir()
             .at(std::env::temp_dir())?;
-        let socket = machine::firmware_socket(scratch.path());
-        let firmware = UnixListener::bind(&socket).at(&socket)?;
+        let firmware = debug_port(machine, scratch.path())?;
         let mut child = spawn(machine, scratch.path())?;
         let begin = Instant::now();
         let shared = Arc::new(Shared {
@@ -72,8 +72,10 @@ impl Guest {
         };
         let sink = Arc::clone(&shared);
         std::thread::spawn(move || listen(output, &sink, begin));
-        let sink = Arc::clone(&shared);
-        std::thread::spawn(move || listen_to_firmware(&firmware, &sink, begin));
+        if let Some(firmware) = firmware {
+            let sink = Arc::clone(&shared);
+            std::thread::spawn(move || listen_to_firmware(&firmware, &sink, begin));
+        }
         Ok(Self {
             qemu: child,
             serial,
@@ -341,6 +343,15 @@ impl Drop for Guest {
     }
 }
 
+/// Where SeaBIOS is heard; OVMF speaks on the serial line.
+fn debug_port(machine: &Machine, scratch: &Path) -> Result<Option<UnixListener>> {
+    if machine.firmware != Firmware::Bios {
+        return Ok(None);
+    }
+    let socket = machine::firmware_socket(scratch);
+    UnixListener::bind(&socket).at(&socket).map(Some)
+}
+
 /// Starts QEMU for a machine whose files lie in `scratch`.
 fn spawn(machine: &Machine, scratch: &Path) -> Result<Child> {
     let stderr = scratch.join("stderr");
@@ -390,7 +401,6 @@ fn program(name: &str, package: &'static str) -> Result<std::path::PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qemu::Firmware;
 
     /// A disk whose boot sector does `hlt` for ever. SeaBIOS does not boot a disk of that sector alone.
     fn halting() -> Vec<u8> {
