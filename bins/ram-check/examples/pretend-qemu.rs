@@ -1,7 +1,7 @@
 //! A QEMU that boots nothing and says on the serial line what a machine would: for tests of what is asked of machines.
 //!
 //! `PRETEND_LEAST` is the least RAM in MiB with which it comes up; with less it says what it lacks. `PRETEND_FIGURES` is the
-//! file of what is read inside; `PRETEND_BOOTS` the file that has the RAM of every machine that was started, a line each.
+//! file of what is read inside; `PRETEND_BOOTS` the file that has the RAM of every machine that was started, a line each. With `PRETEND_SILENT` it says nothing.
 //! Where there is `PRETEND_MEDIUM`, it becomes a copy of the medium.
 //! *Not here:* a monitor; where its socket should be nobody answers.
 
@@ -36,6 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::thread::spawn(move || monitor.incoming().for_each(drop));
     let least: u64 = std::env::var("PRETEND_LEAST")?.parse()?;
     match least.checked_sub(ram) {
+        _ if std::env::var_os("PRETEND_SILENT").is_some() => {
+            stdin().lock().lines().for_each(drop);
+            Ok(())
+        }
         None | Some(0) => inside(),
         Some(_) => refused(ram, least),
     }

@@ -215,7 +215,8 @@ fn choice(
         };
         let place = asked.map_or_else(word, |name| format!("--store {name}"));
         return Err(Error::refused(format!(
-            "{place}: the medium does not carry the root for it"
+            "{place}: the medium does not carry the root for it; build one with rd.ramforge.store={} in kernelcmdline",
+            wanted.unwrap_or("erofs")
         )));
     }
     for need in &mut stores {
@@ -329,7 +330,7 @@ mod tests {
         }
         assert!(chosen("auto").unwrap().auto);
         let refused = chosen("erofs").unwrap_err().to_string();
-        let expected = "--store erofs: the medium does not carry the root for it";
-        assert_eq!(refused, expected);
+        let expected = "--store erofs: the medium does not carry the root for it; build one with rd.ramforge.store=erofs";
+        assert!(refused.starts_with(expected), "{refused}");
     }
 }

@@ -48,6 +48,9 @@ pub(crate) struct Known {
     /// The sentence with which `ram-deploy` refused it. Absent in older stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     said: Option<String>,
+    /// Whether it came up after the time that counts now.
+    #[serde(skip)]
+    came_late: bool,
 }
 
 impl<'a> Boots<'a> {
@@ -69,7 +72,11 @@ impl<'a> Boots<'a> {
         if let Some(known) = cx.found::<_, Known>(PART, &part)? {
             let known = known.within(self.options.timeout);
             record(cx, &known.proof, &known.milliseconds, true)?;
-            return Ok(said(cx, known, ", as an earlier run found"));
+            let again = match known.came_late {
+                true => ": an earlier run waited longer, and it came up then",
+                false => ", as an earlier run found",
+            };
+            return Ok(said(cx, known, again));
         }
         let booted = self.stand()?.boot(ram_mib, Duration::from_secs(limit))?;
         self.started += 1;
@@ -133,13 +140,14 @@ impl Known {
             milliseconds: booted.milliseconds,
             proof: booted.proof,
             said,
+            came_late: false,
         }
     }
 
     /// The same to whom waits for so many seconds: an earlier run may have waited longer.
     fn within(mut self, seconds: u64) -> Self {
         if self.up && self.seconds > seconds {
-            self.up = false;
+            (self.up, self.came_late) = (false, true);
             Outcome::Timeout.name().clone_into(&mut self.proof.result);
         }
         self
@@ -248,6 +256,7 @@ mod tests {
         let within = |seconds| known(Outcome::Login, 500).within(seconds);
         assert!(within(500).up && within(900).proof.result == "login");
         assert!(!within(100).up && within(100).proof.result == "timeout");
+        assert!(within(100).came_late && !within(900).came_late);
         let words = within(100).words("the login prompt");
         assert!(
             words.starts_with("did not reach the login prompt within 500 s"),

@@ -9,6 +9,7 @@ use crate::input::Input;
 use crate::judge::Judgement;
 use crate::known::Boots;
 use crate::options::Options;
+use crate::qemu::Outcome;
 use crate::search::{self, Answer};
 
 /// A machine that takes so many times as long as one that came up, and a minute, does not come up any more: with little
@@ -38,6 +39,14 @@ pub(crate) fn measure(
         boots.push(known.proof);
         Ok::<_, Error>(answer)
     })?;
+    let late = Outcome::Timeout.name();
+    if found.least.is_none() && boots.iter().any(|proof| proof.result == late) {
+        let (boots, seconds) = (boots.len(), options.timeout);
+        let fact = format!(
+            "in {boots} boots no machine came up within {seconds} s, so nothing is measured"
+        );
+        return Err(Error::failed(fact).advice("give them more time: --timeout SECONDS"));
+    }
     let measured = Measured {
         store: need.store.clone(),
         least_ram_mib: found.least,

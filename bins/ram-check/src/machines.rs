@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use crate::options::size_mib;
+use crate::options::{leave_mib, size_mib};
 
 /// What a line holds, for messages.
 const EXPECTED: &str = "expected NAME RAM [LEAVE], as: kiosk 1G 256M";
@@ -101,9 +101,9 @@ fn machine<'a>(
             format!("{word:?} is one word too many; {EXPECTED}"),
         ));
     }
-    let size = |n: usize| {
+    let size = |n: usize, read: fn(&str) -> Result<u64, String>| {
         let found = words.get(n);
-        let read = found.map(|(column, word)| size_mib(word).map_err(|fact| (*column, fact)));
+        let read = found.map(|(column, word)| read(word).map_err(|fact| (*column, fact)));
         read.transpose()
     };
     let missing = || {
@@ -114,8 +114,8 @@ fn machine<'a>(
     };
     Ok(Some(Machine {
         name: name.to_owned(),
-        ram_mib: size(1)?.ok_or_else(missing)?,
-        leave_mib: size(2)?,
+        ram_mib: size(1, size_mib)?.ok_or_else(missing)?,
+        leave_mib: size(2, leave_mib)?,
     }))
 }
 

@@ -324,7 +324,11 @@ pub(crate) mod tests {
             (named(&large, name), named(&assumed, name)),
             (Some(358), None)
         );
-        assert_eq!(named(&large, "written before login, assumed"), None);
+        let written = "written before login, assumed";
+        assert_eq!(
+            (named(&large, written), named(&assumed, written)),
+            (None, Some(4))
+        );
         // 290 MiB more at login, of which the highest moment had some to spare.
         assert!(large.steady_mib > assumed.steady_mib + 280);
         assert!(large.least_ram_mib > assumed.least_ram_mib + 200);

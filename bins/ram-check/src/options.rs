@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(conflicts_with = "boot")]
     pub here: Option<Host>,
     /// RAM that must be left to applications after login, as --ram; exit code 4 where less is left
-    #[arg(long, value_name = "SIZE", value_parser = size_mib, requires = "asked")]
+    #[arg(long, value_name = "SIZE", value_parser = leave_mib, requires = "asked")]
     pub leave: Option<u64>,
     /// Ask about this RAM store, whatever kernelcmdline names: for the statement, and for machines of --boot, --least and
     /// --measure, whose copy of the medium is told so
@@ -135,6 +135,14 @@ impl From<FirmwareChoice> for qemu::Firmware {
 /// More than any machine has: 4096 TiB, in MiB.
 pub(crate) const MOST_MIB: u64 = 1 << 32;
 
+/// The same, or nothing.
+pub(crate) fn leave_mib(text: &str) -> Result<u64, String> {
+    match text {
+        "0" => Ok(0),
+        _ => size_mib(text),
+    }
+}
+
 /// `1024`, `1024M`, `2G`, `2GiB` in MiB.
 pub(crate) fn size_mib(text: &str) -> Result<u64, String> {
     let expected = || format!("{text:?}: expected a size as 1024M or 2G");
@@ -222,6 +230,7 @@ pub(crate) mod tests {
         assert_eq!(size_mib("2g"), Ok(2048));
         assert_eq!(size_mib("1TiB"), Ok(1 << 20));
         assert_eq!(size_mib("4096T"), Ok(MOST_MIB));
+        assert_eq!((leave_mib("0"), leave_mib("2G")), (Ok(0), Ok(2048)));
         for bad in [
             "",
             "M",

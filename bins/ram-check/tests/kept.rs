@@ -32,6 +32,10 @@ struct Place {
     /// The least machine that comes up.
     least: u64,
     figures: String,
+    /// Seconds.
+    timeout: u64,
+    /// Whether no machine says anything.
+    silent: bool,
 }
 
 impl Place {
@@ -48,6 +52,8 @@ impl Place {
             dir,
             least,
             figures: include_str!("figures/brd.txt").to_owned(),
+            timeout: 60,
+            silent: false,
         };
         let store = store::Store::open(&place.path("store")).unwrap();
         let mut manifest: Value = serde_json::from_str(include_str!("manifest.json")).unwrap();
@@ -132,7 +138,8 @@ impl Place {
             .env("PRETEND_BOOTS", self.path("boots"))
             .env("PRETEND_MEDIUM", self.path("booted.iso"))
             .args(options.split_whitespace())
-            .args(["--timeout", "60"])
+            .args(["--timeout", &self.timeout.to_string()])
+            .envs(self.silent.then_some(("PRETEND_SILENT", "yes")))
             .arg("--manifest")
             .arg(self.path("manifest"))
             .current_dir(self.dir.path())
@@ -382,4 +389,24 @@ fn a_store_without_a_root_or_a_menu_is_refused() {
         "{said}"
     );
     assert!(place.booted().is_empty());
+}
+
+#[test]
+fn a_search_that_ran_out_of_time_is_no_measurement() {
+    let mut place = Place::new(320);
+    (place.silent, place.timeout) = (true, 1);
+    let said = place.fails("--least");
+    assert!(
+        said.contains("no machine came up within 1 s, so nothing is measured")
+            && said.contains("--timeout"),
+        "{said}"
+    );
+    assert!(place.measurements().is_empty());
+    (place.silent, place.timeout) = (false, 60);
+    let (code, verdict, said) = place.check("--least");
+    assert_eq!(
+        (code, verdict["measured"]["least_ram_mib"].as_u64()),
+        (0, Some(320)),
+        "{said}"
+    );
 }

@@ -169,7 +169,7 @@ pub(super) fn brd(facts: &Facts) -> Vec<Term> {
         kib(tables),
         &[Login],
     ));
-    terms.push(written(facts, WRITTEN));
+    terms.push(written(facts, ""));
     terms.extend(kept(
         facts,
         all,
