@@ -150,6 +150,7 @@ impl Stated {
         let warnings = [
             warning::outgrows(&choice, facts, asked),
             warning::not_refused(&choice, facts),
+            warning::without_room(&choice, facts),
         ];
         Ok(Self {
             judgement: judged(options, facts, &choice, &machines),

@@ -157,7 +157,10 @@ fn nothing_fits(stores: &[StoreNeed], leave_mib: u64) -> String {
     // Of several the first, which a sentence has just named.
     let least = stores.iter().map(ram).min_by_key(|(ram, _)| *ram);
     let (ram, store) = least.unwrap_or_default();
-    let left = if leave_mib == 0 { "" } else { " to leave that" };
+    let left = match leave_mib {
+        0 => String::new(),
+        mib => format!(" to leave {mib} MiB"),
+    };
     format!("no RAM store does with that, {store} needs a machine with {ram} MiB{left}")
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Boots<'a> {
     pub(crate) started: usize,
     /// The medium as a file, once a machine needs it.
     stand: Option<Stand<'a>>,
+    /// Whether what is kept counts that took longer than may be waited for now.
+    pub(crate) patient: bool,
 }
 
 /// What is kept of a boot, so that an interrupted search, or one with another prediction, does not repeat it.
@@ -48,9 +50,9 @@ pub(crate) struct Known {
     /// The sentence with which `ram-deploy` refused it. Absent in older stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     said: Option<String>,
-    /// Whether it came up after the time that counts now.
+    /// The seconds that count now, where it came up after them.
     #[serde(skip)]
-    came_late: bool,
+    too_late_for: Option<u64>,
 }
 
 impl<'a> Boots<'a> {
@@ -59,6 +61,7 @@ impl<'a> Boots<'a> {
             facts: facts(cx, options, input)?,
             started: 0,
             stand: None,
+            patient: false,
             cx,
             options,
             input,
@@ -70,13 +73,12 @@ impl<'a> Boots<'a> {
     pub(crate) fn boot(&mut self, ram_mib: u64, limit: u64) -> Result<Known> {
         let (cx, part) = (self.cx, self.part(ram_mib));
         if let Some(known) = cx.found::<_, Known>(PART, &part)? {
-            let known = known.within(self.options.timeout);
-            record(cx, &known.proof, &known.milliseconds, true)?;
-            let again = match known.came_late {
-                true => ": an earlier run waited longer, and it came up then",
-                false => ", as an earlier run found",
+            let known = match self.patient {
+                true => known,
+                false => known.within(self.options.timeout),
             };
-            return Ok(said(cx, known, again));
+            record(cx, &known.proof, &known.milliseconds, true)?;
+            return Ok(said(cx, known, ", as an earlier run found"));
         }
         let booted = self.stand()?.boot(ram_mib, Duration::from_secs(limit))?;
         self.started += 1;
@@ -104,6 +106,10 @@ impl<'a> Boots<'a> {
 /// Says how a boot ended.
 fn said(cx: &Context, known: Known, again: &str) -> Known {
     let (ram_mib, result, seconds) = (known.proof.ram_mib, &known.proof.result, known.seconds);
+    let result = match known.too_late_for {
+        Some(_) => "up too late,",
+        None => result,
+    };
     cx.say(&format!("{ram_mib} MiB: {result} after {seconds} s{again}"));
     known
 }
@@ -140,14 +146,14 @@ impl Known {
             milliseconds: booted.milliseconds,
             proof: booted.proof,
             said,
-            came_late: false,
+            too_late_for: None,
         }
     }
 
     /// The same to whom waits for so many seconds: an earlier run may have waited longer.
     fn within(mut self, seconds: u64) -> Self {
         if self.up && self.seconds > seconds {
-            (self.up, self.came_late) = (false, true);
+            (self.up, self.too_late_for) = (false, Some(seconds));
             Outcome::Timeout.name().clone_into(&mut self.proof.result);
         }
         self
@@ -179,7 +185,13 @@ impl Known {
             "panic" => format!("ended in a kernel panic {place}"),
             "emergency" => format!("ended in emergency mode {place}"),
             "exit" => format!("switched itself off {place}"),
-            _ => format!("did not reach {sign} within {} s {place}", self.seconds),
+            _ => match self.too_late_for {
+                Some(limit) => format!(
+                    "reached {sign} {place} after {} s, later than the {limit} s of --timeout",
+                    self.seconds
+                ),
+                None => format!("did not reach {sign} within {} s {place}", self.seconds),
+            },
         }
     }
 }
@@ -256,10 +268,9 @@ mod tests {
         let within = |seconds| known(Outcome::Login, 500).within(seconds);
         assert!(within(500).up && within(900).proof.result == "login");
         assert!(!within(100).up && within(100).proof.result == "timeout");
-        assert!(within(100).came_late && !within(900).came_late);
         let words = within(100).words("the login prompt");
         assert!(
-            words.starts_with("did not reach the login prompt within 500 s"),
+            words.ends_with(" after 500 s, later than the 100 s of --timeout"),
             "{words}"
         );
     }

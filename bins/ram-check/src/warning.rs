@@ -57,26 +57,54 @@ pub(crate) fn outgrows(
 }
 
 /// The warning about machines that ram-deploy does not refuse and a measured system does not come up on, with what the
-/// command line should say.
+/// command line should say. With `auto` a word for a brd would be taken off the limits of the others.
 pub(crate) fn not_refused(choice: &Choice, facts: &Facts) -> Option<String> {
     let own = facts.measured?;
-    let stores = match choice.auto {
-        true => &choice.stores[..],
-        false => &choice.stores[..1],
-    };
     let passes = |need: &&StoreNeed| {
         let demand = Demand::of(need);
         demand.surely < demand.known
     };
-    let passed = stores.iter().find(passes)?;
-    let reserve = stores.iter().map(|need| reserve_mib(facts, own, need));
+    let passed: Vec<_> = asked(choice).iter().filter(passes).collect();
+    let first = passed.first()?;
+    let reserve = passed.iter().map(|need| reserve_mib(facts, own, need));
     let reserve = reserve.max().filter(|mib| *mib <= MOST_MIB)?;
-    let (from, least) = (Demand::of(passed).surely, passed.least_ram_mib);
+    let (from, least) = (Demand::of(first).surely, first.least_ram_mib);
+    let way_out = match choice.auto && own.written_kib > MIB_IN_KIB * STEP_MIB {
+        true => format!("take machines with {least} MiB"),
+        false => format!("set rd.ramforge.reserve={reserve} in kernelcmdline"),
+    };
     Some(format!(
-        "ram-deploy keeps {} MiB for the system, which takes more: it may start it on a machine with {from} MiB instead of \
-         {least}, to end without RAM; set rd.ramforge.reserve={reserve} in kernelcmdline",
-        facts.reserve_bytes / MIB
+        "ram-deploy keeps {} MiB for the system, which takes more: it may start it ({}) on a machine with {from} MiB instead \
+         of {least}, to end without RAM; {way_out}",
+        facts.reserve_bytes / MIB,
+        first.store
     ))
+}
+
+/// The warning about machines that ram-deploy does not refuse, and whose RAM store has no room for what a measured system
+/// writes to it before login: no word of the command line tells it that.
+pub(crate) fn without_room(choice: &Choice, facts: &Facts) -> Option<String> {
+    let own = facts.measured?;
+    let mut narrow = asked(choice)
+        .iter()
+        .filter(|need| !Demand::of(need).is_roomy());
+    let need = narrow.next()?;
+    Some(format!(
+        "the system writes {} MiB to its root before login: ram-deploy starts it ({}) on a machine with {} MiB, where the limit \
+         of the RAM store has no room for them; take machines with {} MiB",
+        own.written_kib.div_ceil(MIB_IN_KIB),
+        need.store,
+        Demand::of(need).surely,
+        need.least_ram_mib
+    ))
+}
+
+/// The stores that ram-deploy may take.
+fn asked(choice: &Choice) -> &[StoreNeed] {
+    match choice.auto {
+        true => &choice.stores,
+        false => &choice.stores[..1],
+    }
 }
 
 /// What the word must say, in MiB, so that ram-deploy demands for a store what it would if it knew the system. What the
@@ -222,8 +250,7 @@ mod tests {
     #[test]
     fn sizes_that_no_machine_has_end_at_once_and_without_a_word() {
         let mut facts = facts(true);
-        (facts.initrd_unpacked, facts.measured) = (1 << 52, Some(own(1 << 20)));
-        facts.initrd_packed = 1 << 51;
+        facts.measured = Some(own(1 << 33));
         let choice = Choice::new(model::needs(&facts, Some("brd")), false);
         assert_eq!(not_refused(&choice, &facts), None);
     }
@@ -237,14 +264,35 @@ mod tests {
                 ..own(364)
             };
             facts.measured = Some(written);
-            let choice = Choice::new(model::needs(&facts, Some(store)), false);
+            let wanted = Some(store).filter(|store| *store != "auto");
+            let choice = Choice::new(model::needs(&facts, wanted), wanted.is_none());
             let said = not_refused(&choice, &facts);
             let word = said.as_ref().and_then(|s| s.split("reserve=").nth(1));
-            word.map(|word| word.split(' ').next().unwrap().parse::<u64>().unwrap())
+            let word = word.map(|word| word.split(' ').next().unwrap().parse::<u64>().unwrap());
+            (word, without_room(&choice, &facts))
         };
-        assert!(word("brd").unwrap() >= 376);
+        let (brd, room) = word("brd");
+        assert!(brd.unwrap() >= 376 && room.is_none(), "{room:?}");
         for store in ["zram", "tmpfs"] {
-            assert!(word(store).is_none_or(|mib| mib <= 128), "{store}");
+            let (word, room) = word(store);
+            let told = "the system writes 300 MiB to its root before login";
+            assert!(word.is_none() && room.unwrap().starts_with(told), "{store}");
+        }
+        let (word, room) = word("auto");
+        assert!(word.is_none() && room.is_some(), "{word:?}");
+    }
+
+    #[test]
+    fn a_little_that_is_written_is_no_warning() {
+        let mut facts = facts(true);
+        let little = Own {
+            written_kib: 8 << 10,
+            ..own(60)
+        };
+        facts.measured = Some(little);
+        for store in ["brd", "zram", "tmpfs"] {
+            let choice = Choice::new(model::needs(&facts, Some(store)), false);
+            assert_eq!(without_room(&choice, &facts), None, "{store}");
         }
     }
 

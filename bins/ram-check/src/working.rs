@@ -18,6 +18,7 @@ use crate::known::Boots;
 use crate::login::{self, Credentials};
 use crate::model::{Facts, Own, STEP_MIB};
 use crate::options::{MOST_MIB, Options};
+use crate::qemu;
 
 /// How a measurement is made of figures. Changelog. 1: the first.
 const VERSION: u32 = 1;
@@ -102,7 +103,11 @@ fn measured(
     let none = |fact: String| Error::failed(format!("--measure: {fact}"));
     if !known.up {
         let (how, log) = (known.words(&options.up.words()), &known.proof.log.blake3);
-        let way_out = format!("give it more with --ram, or read why: ramforge get {log}");
+        let more = match known.proof.result == qemu::Outcome::Timeout.name() {
+            true => "--timeout",
+            false => "--ram",
+        };
+        let way_out = format!("give it more with {more}, or read why: ramforge get {log}");
         return Err(none(format!("the system {how}")).advice(way_out));
     }
     let set = of(cx, facts, &known.proof)?.map_err(none)?;

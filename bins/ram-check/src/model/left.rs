@@ -37,10 +37,13 @@ const AMPLE_MIB: u64 = ram_deploy::watermarks::AMPLE / 2 / (1 << 20);
 /// that programs are not read from the RAM store again and again, and a short peak is none.
 const RECOMMENDED_LEFT_MIB: u64 = 128;
 
+/// So much at most is a statement above what a small system needs, as measured, in MiB.
+const MOST_ABOVE_MIB: u64 = 48;
+
 /// How far above the need a statement may be, as measured on systems of 300 to 2500 MiB: 48 MiB or a tenth at most, and
 /// a step. So much below it a machine may still be one that the store is taken on.
 fn above_mib(least_mib: u64) -> u64 {
-    48.max(least_mib / 10) + STEP_MIB
+    MOST_ABOVE_MIB.max(least_mib / 10) + STEP_MIB
 }
 
 /// The machines on which ram-deploy finds RAM for a store, and those on which the system then comes up. All in MiB.
@@ -52,8 +55,10 @@ pub struct Demand {
     perhaps: u64,
     /// From here on the system is up.
     least: u64,
-    /// From here on it would be taken if ram-deploy knew the system; what is written to a store with a limit is within that.
+    /// From here on it would be taken if ram-deploy knew the system, but for what that writes to a store with a limit.
     pub known: u64,
+    /// From here on the limit has room for that.
+    pub roomy: u64,
 }
 
 impl Demand {
@@ -77,6 +82,7 @@ impl Demand {
             perhaps: surely.saturating_sub(above_mib(surely)),
             least: need.least_ram_mib,
             known: least(Login, &[PAGE_DESCRIPTORS, written]),
+            roomy: least(Deploy, &[PAGE_DESCRIPTORS, NOT_OFFERED]),
         }
     }
 
@@ -88,7 +94,13 @@ impl Demand {
     /// Whether the system is up on a machine with `ram_mib` MiB that the store is taken on. Where ram-deploy's own moment
     /// is the highest, its demand answers for the others.
     pub fn comes_up(self, ram_mib: u64) -> bool {
-        ram_mib >= self.least || self.surely == self.least
+        ram_mib >= self.least || (self.surely == self.least && self.roomy == self.surely)
+    }
+
+    /// Whether a machine that ram-deploy does not refuse has room for what is written: what is stated may be more than it
+    /// demands by so much anyway.
+    pub fn is_roomy(self) -> bool {
+        self.roomy <= self.surely + MOST_ABOVE_MIB
     }
 
     /// The machines at which one of the answers changes.
