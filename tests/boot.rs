@@ -178,10 +178,14 @@ fn login(dir: &Path) -> String {
 }
 
 /// What ram-check states is measured to be enough, and no more than 48 MiB or a tenth too much, up to a target of systemd.
+/// With 64 MiB less a machine is refused with a sentence; between the two the system may be too slow for anybody to wait.
 #[test]
 fn the_least_ram_is_what_is_stated_and_little_less() {
     let vm = example("debian-vm");
-    let verdict = proved(&vm, &["--least", "--up", "target:multi-user"]);
+    let verdict = proved(
+        &vm,
+        &["--least", "--up", "target:multi-user", "--timeout", "400"],
+    );
     let measured = &verdict["measured"];
     let (stated, least) = (vm.least_ram_mib(), measured["least_ram_mib"].as_u64());
     let least = least.unwrap();
@@ -189,11 +193,14 @@ fn the_least_ram_is_what_is_stated_and_little_less() {
     assert!(least <= stated, "{measured}");
     assert!(stated - least <= 48.max(least / 10), "{measured}");
     let boots = measured["boots"].as_array().unwrap();
-    let ended = |how: &str| boots.iter().filter(|b| b["result"] == how).count();
-    assert_eq!(
-        ended("up") + ended("refused"),
-        boots.len(),
-        "a sentence or a system: {measured}"
+    for boot in boots {
+        let (ram, result) = (boot["ram_mib"].as_u64().unwrap(), &boot["result"]);
+        assert_ne!(result, "panic", "{boot}");
+        assert!(ram + 64 > stated || result == "refused", "{boot}");
+    }
+    assert!(
+        boots.iter().any(|boot| boot["result"] == "refused"),
+        "{measured}"
     );
 }
 
