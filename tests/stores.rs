@@ -330,7 +330,7 @@ fn without_dracut_the_initramfs_takes_less() {
         of_name.map(|t| t["kib"].as_u64().unwrap()).sum()
     };
     for name in [
-        "initrd, packed",
+        "initrd, packed (the boot loader's copy)",
         "initrd, unpacked",
         "processes of the initramfs",
     ] {
