@@ -9,7 +9,8 @@
 //! ```
 //!
 //! At *deploy* ram-deploy refuses a machine that has too little, by `ram_deploy::ram`; the same functions count here. What
-//! it keeps free is for its own buffers, or for the system after it, less what the initramfs gives back.
+//! it keeps free is for its own buffers, or for the system after it, less what the initramfs gives back. One term it does
+//! not demand: the room within a store's limit for what a measured system writes.
 //!
 //! Terms come from facts of the manifest: sizes in `disk`, `initrd` and `plan.ramdisk`, and the kernel's own
 //! boot header; `terms` names them. What no manifest tells is a constant there, with the measurement it comes from. The
